@@ -1,0 +1,199 @@
+package operators
+
+import (
+	"math/bits"
+	"slices"
+
+	"zyklus/pipeline"
+)
+
+// snapshot is what an order counts for.
+type snapshot struct {
+	orders, net, gone int64
+	categories        []uint16 // ascending
+}
+
+// snapshot returns what the order counts for now.
+func (o *order) snapshot() snapshot {
+	if o.status == statusCancelled || o.status == statusRefunded {
+		return snapshot{gone: o.value}
+	}
+	s := snapshot{orders: 1, net: o.value - o.refunded, gone: o.refunded}
+	for i := range o.lines {
+		l := &o.lines[i]
+		if l.category == 0 || l.returned >= l.quantity && l.quantity > 0 {
+			continue
+		}
+		if k, found := slices.BinarySearch(s.categories, l.category); !found {
+			s.categories = slices.Insert(s.categories, k, l.category)
+		}
+	}
+	return s
+}
+
+// book changes the totals by the difference between what the order counts for now and what it counted for.
+func (s *ledgerState) book(f *pipeline.Fold, o *order, b pipeline.Booking, was snapshot) {
+	now := o.snapshot()
+	b.Orders, b.Net = now.orders-was.orders, now.net-was.net
+	b.Gained, b.Lost = without(now.categories, was.categories), without(was.categories, now.categories)
+	t := &f.Customer.Totals
+	t.Net += b.Net
+	t.Refunded += now.gone - was.gone
+	if b.Orders != 0 {
+		t.Orders += b.Orders
+		if s.aloneOnDay(f, o) {
+			t.PurchaseDays += b.Orders
+		}
+		s.firstAndLast(t)
+	}
+	f.Bookings = append(f.Bookings, b)
+}
+
+// without returns what is in a but not in b.
+func without(a, b []uint16) (rest []uint16) {
+	for _, v := range a {
+		if !slices.Contains(b, v) {
+			rest = append(rest, v)
+		}
+	}
+	return rest
+}
+
+// counts reports whether the order is a net order.
+func (o *order) counts() bool { return o.status == statusCompleted }
+
+// aloneOnDay reports whether no other net order falls on the order's business day.
+func (s *ledgerState) aloneOnDay(f *pipeline.Fold, o *order) bool {
+	calendar := f.Job().Calendar
+	day := calendar.Day(o.at)
+	for i := range s.orders {
+		if other := &s.orders[i]; other != o && other.counts() && calendar.Day(other.at) == day {
+			return false
+		}
+	}
+	return true
+}
+
+// firstAndLast finds the first and last net order anew.
+func (s *ledgerState) firstAndLast(t *pipeline.Totals) {
+	t.FirstOrderAt, t.LastOrderAt = s.older.firstAt, s.older.lastAt
+	for i := range s.orders {
+		o := &s.orders[i]
+		if !o.counts() {
+			continue
+		}
+		if t.FirstOrderAt == 0 || o.at < t.FirstOrderAt {
+			t.FirstOrderAt = o.at
+		}
+		t.LastOrderAt = max(t.LastOrderAt, o.at)
+	}
+}
+
+// wait keeps an order event until its order comes, as long as the allowed lateness.
+func (s *ledgerState) wait(f *pipeline.Fold, e *pipeline.Event) {
+	w := waiting{expires: f.Now + max(f.Job().Lateness, 1), event: pipeline.AppendEvent(nil, e)}
+	s.waiting = append(s.waiting, w)
+	s.expires = s.waiting[0].expires // they come by time, so the first expires first
+}
+
+// release applies what has been waiting for an order.
+func (s *ledgerState) release(f *pipeline.Fold, o *order) {
+	id := slices.Clone(o.id)
+	for i := 0; i < len(s.waiting); {
+		if !s.decodeWaiting(i) || string(s.scratch.OrderID) != string(id) {
+			i++
+			continue
+		}
+		s.change(f, s.find(f, id), &s.scratch)
+		s.waiting = slices.Delete(s.waiting, i, i+1)
+	}
+	s.expires = s.firstExpiry()
+}
+
+func (s *ledgerState) decodeWaiting(i int) bool {
+	return pipeline.DecodeEvent(s.waiting[i].event, &s.scratch) == nil
+}
+
+func (s *ledgerState) firstExpiry() int64 {
+	if len(s.waiting) == 0 {
+		return pipeline.Never
+	}
+	return s.waiting[0].expires
+}
+
+// giveUp deals with an order event whose order never came. Where older orders have left the ledger it may belong to one
+// of them: then a named amount corrects lifetime value. Else it is a dead letter.
+func (s *ledgerState) giveUp(f *pipeline.Fold, e *pipeline.Event) {
+	if e.Kind == pipeline.KindOrderRefunded && e.HasAmount && s.beyond(f) {
+		t := &f.Customer.Totals
+		back := min(e.Amount, max(t.Net, 0))
+		t.Net -= back
+		t.Refunded += back
+		return
+	}
+	f.Refuse(pipeline.DeadLetter{
+		Kind: pipeline.ErrOrderUnknown, Cause: e.Kind.String() + " names an order that is not in the ledger",
+		Money: e.Amount, Value: slices.Clone(e.Raw), Origin: e.Origin,
+	})
+}
+
+// Deadline is the first expiry of what waits for its order.
+func (s *ledgerState) Deadline(*pipeline.Fold) int64 { return s.expires }
+
+// Fire gives up what has waited long enough.
+func (s *ledgerState) Fire(f *pipeline.Fold) {
+	if f.Now < s.expires {
+		return
+	}
+	s.decodeOrders()
+	for len(s.waiting) > 0 && s.waiting[0].expires <= f.Now {
+		if s.decodeWaiting(0) {
+			s.giveUp(f, &s.scratch)
+		}
+		s.waiting = slices.Delete(s.waiting, 0, 1)
+	}
+	s.expires = s.firstExpiry()
+}
+
+// Compact implements pipeline.RowWriter: orders beyond the horizon leave the ledger once their rows are written.
+func (s *ledgerState) Compact(c *pipeline.Customer, pending func(key []byte) bool) {
+	if len(s.raw) > 0 && !s.mayShrink(c) {
+		return
+	}
+	s.decodeOrders()
+	calendar := c.Job().Calendar
+	oldest := calendar.Day(c.AsOf) - HorizonDays
+	surplus := len(s.orders) - maxOrders
+	n := 0
+	for i := range s.orders {
+		o := &s.orders[i]
+		tooMany := i < surplus
+		if (calendar.Day(o.at) >= oldest && !tooMany) || pending(o.id) {
+			s.orders[n], s.orders[i] = s.orders[i], s.orders[n]
+			n++
+			continue
+		}
+		if tooMany {
+			s.older.overflow++
+		}
+		if o.counts() {
+			s.older.add(o.at)
+		}
+	}
+	s.orders = s.orders[:n]
+}
+
+func (r *older) add(at int64) {
+	r.orders++
+	if r.firstAt == 0 || at < r.firstAt {
+		r.firstAt = at
+	}
+	r.lastAt = max(r.lastAt, at)
+}
+
+// mulDiv returns a*b/c for values of the same sign without overflow.
+func mulDiv(a, b, c int64) int64 {
+	hi, lo := bits.Mul64(uint64(a), uint64(b))
+	q, _ := bits.Div64(hi%uint64(c), lo, uint64(c))
+	return int64(q)
+}

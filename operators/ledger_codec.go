@@ -1,0 +1,175 @@
+package operators
+
+import (
+	"slices"
+	"strings"
+
+	"zyklus/pipeline"
+)
+
+// Layout 1 of the section: first expiry (0 if nothing waits), oldest order (0 if none), waiting events, older orders,
+// then the orders by time.
+
+// Append implements pipeline.State.
+func (s *ledgerState) Append(dst []byte) []byte {
+	if len(s.raw) > 0 {
+		return append(dst, s.raw...)
+	}
+	if len(s.orders) == 0 && len(s.waiting) == 0 && s.older == (older{}) {
+		return dst
+	}
+	expires, oldest := s.expires, int64(0)
+	if expires == pipeline.Never {
+		expires = 0
+	}
+	if len(s.orders) > 0 {
+		oldest = s.orders[0].at
+	}
+	dst = pipeline.AppendInt(pipeline.AppendInt(dst, expires), oldest)
+	dst = pipeline.AppendUint(dst, uint64(len(s.waiting)))
+	for _, w := range s.waiting {
+		dst = pipeline.AppendBytes(pipeline.AppendInt(dst, w.expires), w.event)
+	}
+	for _, v := range [...]int64{s.older.orders, s.older.firstAt, s.older.lastAt, s.older.overflow} {
+		dst = pipeline.AppendInt(dst, v)
+	}
+	dst = pipeline.AppendUint(dst, uint64(len(s.orders)))
+	for i := range s.orders {
+		dst = s.orders[i].append(dst, oldest)
+	}
+	return dst
+}
+
+func (o *order) append(dst []byte, oldest int64) []byte {
+	dst = pipeline.AppendBytes(dst, o.id)
+	for _, v := range [...]int64{o.at - oldest, o.content - o.at, o.value, o.refunded} {
+		dst = pipeline.AppendInt(dst, v)
+	}
+	dst = append(dst, o.status)
+	dst = pipeline.AppendUint(dst, uint64(len(o.refunds)))
+	for _, id := range o.refunds {
+		dst = pipeline.AppendUint64(dst, id)
+	}
+	dst = pipeline.AppendUint(dst, uint64(len(o.lines)))
+	for i := range o.lines {
+		l := &o.lines[i]
+		dst = pipeline.AppendUint64(dst, l.product)
+		dst = pipeline.AppendUint(dst, uint64(l.category))
+		for _, v := range [...]int64{l.quantity, l.returned, l.amount} {
+			dst = pipeline.AppendInt(dst, v)
+		}
+	}
+	return dst
+}
+
+// Decode implements pipeline.State. It checks the bytes but leaves the orders encoded until an event needs them.
+func (s *ledgerState) Decode(layout byte, src []byte, _ *pipeline.Customer) error {
+	if layout != 1 {
+		return layoutError{layout}
+	}
+	r := pipeline.NewReader(src)
+	if s.expires = r.Int(); s.expires == 0 {
+		s.expires = pipeline.Never
+	}
+	s.raw = append(s.raw[:0], src...)
+	return r.Err()
+}
+
+// mayShrink reports whether the oldest order, still encoded, has left the horizon, or there are very many.
+func (s *ledgerState) mayShrink(c *pipeline.Customer) bool {
+	r := pipeline.NewReader(s.raw)
+	r.Int()
+	oldest := r.Int()
+	calendar := c.Job().Calendar
+	return oldest != 0 && calendar.Day(c.AsOf)-calendar.Day(oldest) > HorizonDays
+}
+
+// decodeOrders decodes what Decode left encoded. The bytes are those of a record that this ledger wrote.
+func (s *ledgerState) decodeOrders() {
+	if len(s.raw) == 0 {
+		return
+	}
+	r := pipeline.NewReader(s.raw)
+	r.Int()
+	oldest := r.Int()
+	for n := r.Count(); n > 0; n-- {
+		s.waiting = append(s.waiting, waiting{expires: r.Int(), event: slices.Clone(r.Bytes())})
+	}
+	s.older = older{r.Int(), r.Int(), r.Int(), r.Int()}
+	for n := r.Count(); n > 0; n-- {
+		s.decodeOrder(r, oldest)
+	}
+	if err := r.Err(); err != nil {
+		panic("BUG: ledger: " + err.Error())
+	}
+	s.raw = s.raw[:0]
+}
+
+func (s *ledgerState) decodeOrder(r *pipeline.Reader, oldest int64) {
+	if n := len(s.orders); n < cap(s.orders) {
+		s.orders = s.orders[:n+1]
+	} else {
+		s.orders = append(s.orders, order{})
+	}
+	o := &s.orders[len(s.orders)-1]
+	o.id = append(o.id[:0], r.Bytes()...)
+	o.at = oldest + r.Int()
+	o.content = o.at + r.Int()
+	o.value, o.refunded, o.status = r.Int(), r.Int(), r.Byte()
+	o.refunds = o.refunds[:0]
+	for n := r.Count(); n > 0; n-- {
+		o.refunds = append(o.refunds, r.Uint64())
+	}
+	o.lines = o.lines[:0]
+	for n := r.Count(); n > 0; n-- {
+		o.lines = append(o.lines, line{
+			product: r.Uint64(), category: uint16(r.Uint()), quantity: r.Int(), returned: r.Int(), amount: r.Int(),
+		})
+	}
+}
+
+// WriteRow implements pipeline.RowWriter.
+func (s *ledgerState) WriteRow(key []byte, c *pipeline.Customer, rows *pipeline.Rows) bool {
+	s.decodeOrders()
+	i := slices.IndexFunc(s.orders, func(o order) bool { return string(o.id) == string(key) })
+	if i < 0 {
+		return false
+	}
+	o := &s.orders[i]
+	now := o.snapshot()
+	rows.Text(c.ID)
+	rows.Text(o.id)
+	rows.Int(o.at)
+	rows.Int(o.content)
+	rows.String(o.statusName())
+	rows.Int(o.value)
+	rows.Int(now.gone)
+	rows.Int(now.net)
+	rows.Int(int64(len(o.lines)))
+	rows.String(o.categories(c))
+	return true
+}
+
+func (o *order) statusName() string {
+	switch {
+	case o.status == statusCancelled:
+		return "cancelled"
+	case o.status == statusRefunded:
+		return "refunded"
+	case o.refunded > 0:
+		return "partially_refunded"
+	}
+	return "completed"
+}
+
+// categories joins the order's distinct categories in the order of its lines.
+func (o *order) categories(c *pipeline.Customer) string {
+	var names []string
+	for i := range o.lines {
+		name := c.Names.Name(o.lines[i].category)
+		if name != "" && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return strings.Join(names, ",")
+}

@@ -1,0 +1,80 @@
+package pipeline
+
+import "fmt"
+
+// Kind is the canonical type of an Event. Its order is the type rank: events of one customer at the same
+// instant are folded in the order of their kinds, so an order exists before its refund does.
+type Kind uint8
+
+// The canonical event types. Their names, as they appear in causes and tables, come from Kind.String.
+const (
+	KindInvalid         Kind = iota
+	KindHeartbeat            // says how far time has come in a partition; belongs to no customer
+	KindIdentified           // traits of a known person
+	KindPageViewed           // page or screen
+	KindProductViewed        // product or product list viewed, search
+	KindCartChanged          // product added to or removed from the cart, cart viewed
+	KindCheckoutStarted      // checkout started or a step of it completed
+	KindOrderCompleted
+	KindOrderUpdated
+	KindOrderRefunded
+	KindOrderCancelled
+	kindCount
+)
+
+var kindNames = [kindCount]string{
+	"invalid", "heartbeat", "identity.identified", "touch.page", "product.viewed", "cart.changed",
+	"checkout.started", "order.completed", "order.updated", "order.refunded", "order.cancelled",
+}
+
+// String returns the canonical name of the event type, as used for the cause of a transition.
+func (k Kind) String() string {
+	if k < kindCount {
+		return kindNames[k]
+	}
+	return fmt.Sprintf("kind(%d)", uint8(k))
+}
+
+// Valid reports whether k is a known kind.
+func (k Kind) Valid() bool { return k > KindInvalid && k < kindCount }
+
+// Order reports whether events of this kind act on the order ledger. They are never dropped for being late.
+func (k Kind) Order() bool { return k >= KindOrderCompleted && k <= KindOrderCancelled }
+
+// Event is one decoded customer interaction. A decoder fills and reuses it: every byte slice is valid only until
+// the next one is decoded, so whoever keeps an Event copies it (AppendEvent).
+type Event struct {
+	Kind     Kind
+	At       int64  // event time, Unix milliseconds UTC
+	ID       uint64 // EventID of source and event id; equal ids name the same event
+	Customer []byte // user id, else anonymous id
+	Known    bool   // Customer is a user id
+
+	OrderID []byte
+	// Amount is money in minor units of the reporting currency: the net value of an order, or what a refund
+	// gives back. HasAmount is false where an event names none (a refund of lines or of the whole order).
+	Amount    int64
+	HasAmount bool
+	Lines     []Line
+
+	// Raw is the record's original value, needed where an event may end as a dead letter after it was accepted.
+	Raw []byte
+	// Origin tells where the event was read.
+	Origin Origin
+}
+
+// Line is one product line of an order or of a refund.
+type Line struct {
+	Product   uint64 // hash of the product id, 0 where it has none
+	Category  []byte // empty where unknown
+	Quantity  int64  // thousandths of a unit
+	Amount    int64  // price times quantity, minor units; meaningful if HasAmount
+	HasAmount bool
+}
+
+// Origin is the place of a record in Kafka.
+type Origin struct {
+	Topic     string
+	Partition int32
+	Offset    int64
+}

@@ -1,0 +1,135 @@
+package pipeline
+
+// begin prepares the context for one event or deadline of c.
+func (f *Fold) begin(c *Customer, at int64, late bool) {
+	f.Now, f.Late, f.Customer, f.Bookings = at, late, c, c.bookings[:0]
+	f.job, f.touched, f.letters = c.job, &c.touched, &c.letters
+	c.AsOf, c.moved, c.timed = at, true, false
+}
+
+// apply folds an event in at an instant, which is its own time unless it is late.
+func (c *Customer) apply(f *Fold, e *Event, at int64, late bool) {
+	f.begin(c, at, late)
+	for _, s := range c.states {
+		s.Apply(f, e)
+	}
+	c.bookings = f.Bookings
+	cause := Cause(e.Kind)
+	if late {
+		cause = CauseCorrection
+	}
+	c.decide(at, cause)
+}
+
+// advance lets all deadlines before an instant happen, each at its own; with inclusive, those at the instant too.
+func (c *Customer) advance(f *Fold, to int64, inclusive bool) {
+	for {
+		d := c.deadline(f)
+		if d > to || d == to && !inclusive {
+			return
+		}
+		f.begin(c, d, false)
+		for _, s := range c.states {
+			s.Fire(f)
+		}
+		c.bookings = f.Bookings
+		c.decide(d, CauseDeadline)
+		if c.firstFire == 0 {
+			c.firstFire = d
+		}
+		c.lastFire = d
+	}
+}
+
+// deadline returns the next instant after AsOf at which something changes by time alone.
+func (c *Customer) deadline(f *Fold) int64 {
+	if c.timed {
+		return c.next
+	}
+	f.Now, f.Customer, f.job = c.AsOf, c, c.job
+	next := Never
+	for _, s := range c.states {
+		next = min(next, s.Deadline(f))
+	}
+	for i, l := range c.job.lifecycles {
+		if c.Phases[i].Phase != 0 {
+			next = min(next, l.Next(c, c.AsOf, c.Phases[i].Rule))
+		}
+	}
+	if next <= c.AsOf {
+		panic("BUG: a deadline is not later than the customer's instant")
+	}
+	c.next, c.timed = next, true
+	return next
+}
+
+// decide assigns the phases at an instant. There is at most one transition per lifecycle and instant: a second change
+// at the same instant merges with the first, and undoes it if it leads back.
+func (c *Customer) decide(at int64, cause Cause) {
+	for i, l := range c.job.lifecycles {
+		phase, rule := l.Phase(c, at)
+		p := &c.Phases[i]
+		p.Rule = rule
+		phase++
+		if phase == p.Phase {
+			continue
+		}
+		if p.Phase == 0 || p.Since != at {
+			p.Older, p.Previous = p.Previous.Phase, p.Stay
+		} else if phase == p.Previous.Phase {
+			p.Stay, p.Previous, p.Older = p.Previous, Stay{Phase: p.Older}, 0
+			c.record(Transition{Lifecycle: i, At: at, From: phase, To: phase})
+			continue
+		}
+		p.Stay = Stay{Phase: phase, Since: at, Cycle: cycle(l, p.Previous, phase)}
+		c.record(Transition{
+			Lifecycle: i, At: at, From: p.Previous.Phase, To: phase, Rule: rule, Cause: cause, Cycle: p.Cycle,
+		})
+	}
+}
+
+// record keeps one transition per lifecycle and instant, the last. One that is undone is forgotten, unless it came from
+// an earlier fold: then a transition that leads nowhere says so.
+func (c *Customer) record(t Transition) {
+	i := findTransition(c.transitions, t)
+	switch {
+	case i < 0:
+		c.transitions = append(c.transitions, t)
+	case t.From == t.To:
+		c.transitions = append(c.transitions[:i], c.transitions[i+1:]...)
+	default:
+		c.transitions[i] = t
+	}
+}
+
+// foldOpen folds open events in their order, with the deadlines between them.
+func (c *Customer) foldOpen(f *Fold, open []openEvent, e *Event) error {
+	for i := range open {
+		if err := DecodeEvent(open[i].bytes, e); err != nil {
+			return err
+		}
+		e.Customer = c.ID
+		c.advance(f, e.At, false)
+		c.apply(f, e, e.At, false)
+	}
+	return nil
+}
+
+// openEvent is an accepted event later than the settled record, in its compact form.
+type openEvent struct {
+	at    int64
+	id    uint64
+	kind  Kind
+	bytes []byte
+}
+
+// before is the canonical order of events: event time, type rank, event id.
+func (a *openEvent) before(b *openEvent) bool {
+	if a.at != b.at {
+		return a.at < b.at
+	}
+	if a.kind != b.kind {
+		return a.kind < b.kind
+	}
+	return a.id < b.id
+}

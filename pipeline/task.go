@@ -1,0 +1,385 @@
+package pipeline
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Task is all of one partition: its customers, clock, timers and position. It does no I/O and reads no clock, and what
+// it produces is a function of the events and instants it is given. One goroutine owns it.
+//
+// A Task lives through: Restore for each record of its changelog, Restored, then any number of rounds of Process,
+// AdvanceClock, Drain and Checkpoint, as checkpoint.go describes.
+type Task struct {
+	job       *Job
+	topic     string
+	partition int32
+
+	slab    *slab
+	timers  timers
+	workOf  []int32 // by slot: index in works plus one
+	works   []*work // touched since the last checkpoint, in order of first touch
+	spare   []*work
+	dirty   []uint32 // slots whose rows are to be written
+	isDirty []bool   // by slot
+
+	clock    int64
+	position int64
+	lineage  uint64
+	number   uint64 // last checkpoint made
+	moved    bool   // clock or position moved since then
+	letters  []DeadLetter
+
+	acked     int64      // version up to which the sink has everything
+	committed checkpoint // last committed
+	project   projection
+	stats     Stats
+
+	fold      Fold
+	event     Event     // for decoding open events
+	scratch   *Customer // for settling and projecting
+	opens     []openEvent
+	outs      []outboxRow
+	buf, sect []byte
+	arena     []byte
+}
+
+// checkpoint is what a `checkpoints` row says.
+type checkpoint struct {
+	number                     uint64
+	position, clock, watermark int64
+}
+
+// work is a customer at work: touched since the last checkpoint.
+type work struct {
+	slot int32
+	live *Customer
+	// settled and open are as at rest, but for events accepted since.
+	settled   []byte
+	settledTo int64 // AsOf of settled: nothing may be folded in before
+	open      []openEvent
+	openBytes int
+	outbox    []outboxRow
+
+	published  []Transition // of the fold since the settled point, as of the last checkpoint
+	corrected  []Transition // made by events later than allowed since the last checkpoint
+	letters    []DeadLetter // of settled folds since the last checkpoint
+	touched    []RowKey     // of settled folds since the last checkpoint
+	rowVersion int64
+	phases     []byte // live phases as of the last checkpoint
+	changed    bool   // the customer's row may differ from that of the last checkpoint
+}
+
+// NewTask returns the Task of a partition of which nothing is known yet.
+func NewTask(job *Job, topic string, partition int32) *Task {
+	t := &Task{
+		job: job, topic: topic, partition: partition,
+		slab: newSlab(recordID), position: -1, lineage: 1, scratch: newCustomer(job),
+	}
+	t.stats.init(job)
+	t.timers.reset(0)
+	return t
+}
+
+// Position returns the offset of the next record to consume; -1 if there is no state and the topic is to be read from
+// its beginning.
+func (t *Task) Position() int64 { return t.position }
+
+// SetPosition says that all records before next have been dealt with.
+func (t *Task) SetPosition(next int64) {
+	t.moved = t.moved || next != t.position
+	t.position = next
+}
+
+// Version returns the version of the last checkpoint, 0 if there is none.
+func (t *Task) Version() int64 {
+	if t.number == 0 {
+		return 0
+	}
+	return Version(t.lineage, t.number)
+}
+
+// Reject takes a record that could not be decoded: it becomes a dead letter.
+func (t *Task) Reject(l DeadLetter) {
+	if l.At == 0 {
+		l.At = t.clock
+	}
+	t.letters = append(t.letters, l)
+	t.stats.DeadLetters[l.Kind]++
+}
+
+// Ignore counts a record of an id that is no person.
+func (t *Task) Ignore() { t.stats.Ignored++ }
+
+// AdvanceClock lets the wall clock (Unix milliseconds) move the partition's clock. The caller does so only while there
+// is nothing left to fetch and no required source is stalled: else what has happened already would look like silence.
+func (t *Task) AdvanceClock(now int64) {
+	if t.job.wallClock {
+		t.observe(now)
+	}
+}
+
+// observe moves the clock on.
+func (t *Task) observe(at int64) {
+	if at > t.clock {
+		t.clock, t.moved = at, true
+	}
+}
+
+// Watermark returns the instant up to which everything is final, Unix milliseconds.
+func (t *Task) Watermark() int64 { return t.clock - t.job.Lateness }
+
+// Process folds one event in. believable is the latest instant that is no future to the record, Unix milliseconds: its
+// append time, or the wall clock when it was fetched. The allowed clock skew is added here.
+func (t *Task) Process(e *Event, believable int64) {
+	t.stats.Events++
+	if e.At > believable+t.job.skew {
+		t.reject(e, ErrTimeInFuture, fmt.Sprintf("event time is %d s later than the record was appended", (e.At-believable)/1000))
+		return
+	}
+	t.observe(e.At)
+	if e.Kind == KindHeartbeat {
+		return
+	}
+	late := e.At <= t.Watermark()
+	if late && !e.Kind.Order() {
+		t.stats.Late++
+		return
+	}
+	w := t.touch(e.Customer)
+	switch {
+	case !late && e.At <= w.settledTo && !e.Kind.Order():
+		t.stats.Late++ // settled early
+	case late || e.At <= w.settledTo:
+		t.correct(w, e)
+	case w.has(e):
+		t.stats.Duplicates++
+	default:
+		t.accept(w, e)
+	}
+}
+
+func (t *Task) reject(e *Event, kind ErrorKind, cause string) {
+	t.Reject(DeadLetter{
+		Kind: kind, Cause: cause, At: e.At, Key: slices.Clone(e.Customer), Value: slices.Clone(e.Raw), Origin: e.Origin,
+	})
+}
+
+// accept takes an event that is later than the settled point: folded onto the live record if it is in order, else by
+// folding the live record again.
+func (t *Task) accept(w *work, e *Event) {
+	o := openEvent{at: e.At, id: e.ID, kind: e.Kind, bytes: AppendEvent(nil, e)}
+	n := len(w.open)
+	if e.At > w.live.lastFire && (n == 0 || w.open[n-1].before(&o)) {
+		w.open = append(w.open, o)
+		w.live.advance(&t.fold, e.At, false)
+		w.live.apply(&t.fold, e, e.At, false)
+	} else {
+		i := n
+		for i > 0 && o.before(&w.open[i-1]) {
+			i--
+		}
+		w.open = slices.Insert(w.open, i, o)
+		t.refold(w)
+		t.stats.Refolds++
+	}
+	w.changed = true
+	w.openBytes += len(o.bytes)
+	if len(w.open) > MaxOpen || w.openBytes > maxOpenBytes {
+		t.force(w)
+	}
+}
+
+// refold folds the live record again from the settled one.
+func (t *Task) refold(w *work) {
+	must(w.live.decodeSettled(w.live.ID, w.settled))
+	must(w.live.foldOpen(&t.fold, w.open, &t.event))
+	w.changed = true
+}
+
+// correct takes an order event that is later than allowed: it enters the settled record, and what follows from it is
+// dated at the watermark.
+func (t *Task) correct(w *work, e *Event) {
+	t.stats.Late++
+	t.stats.Corrections++
+	r := t.settle(w, t.Watermark())
+	r.apply(&t.fold, e, max(t.Watermark(), r.AsOf), true)
+	t.keepSettled(w, r)
+	t.refold(w)
+}
+
+// force settles the older half of the open events of a customer that has too many, before the watermark passes them.
+func (t *Task) force(w *work) {
+	t.stats.Forced++
+	t.keepSettled(w, t.settle(w, w.open[len(w.open)/2].at))
+	t.refold(w)
+}
+
+// settle folds the settled record up to an instant, in the scratch customer, and drops the open events it took.
+func (t *Task) settle(w *work, to int64) *Customer {
+	r, n := t.scratch, 0
+	for n < len(w.open) && w.open[n].at <= to {
+		n++
+	}
+	must(r.decodeSettled(w.live.ID, w.settled))
+	must(r.foldOpen(&t.fold, w.open[:n], &t.event))
+	r.advance(&t.fold, to, true)
+	for i := range n {
+		w.openBytes -= len(w.open[i].bytes)
+	}
+	w.open = slices.Delete(w.open, 0, n)
+	return r
+}
+
+// keepSettled makes r the settled record of w and takes over what its fold produced.
+func (t *Task) keepSettled(w *work, r *Customer) {
+	w.corrected = append(w.corrected, r.transitions...)
+	w.letters = append(w.letters, r.letters...)
+	w.touched = append(w.touched, r.touched...)
+	t.encodeSettled(w, r)
+}
+
+// encodeSettled encodes r as the settled record of w.
+func (t *Task) encodeSettled(w *work, r *Customer) {
+	for i, s := range r.states {
+		if rw, ok := s.(RowWriter); ok {
+			table := t.job.tableOf[i]
+			rw.Compact(r, func(key []byte) bool { return w.pending(table, key) })
+		}
+	}
+	w.settled = r.appendSettled(w.settled[:0], &t.sect)
+	w.settledTo = r.AsOf
+}
+
+// pending reports whether a history row is yet to be written.
+func (w *work) pending(table int, key []byte) bool {
+	for i := range w.outbox {
+		if o := &w.outbox[i]; o.table == table && string(o.key) == string(key) {
+			return true
+		}
+	}
+	return false
+}
+
+// has reports whether the event is among the open ones already. Those are the only memory of event ids: what comes
+// again later is late, and order events are idempotent by order id.
+func (w *work) has(e *Event) bool {
+	for i := len(w.open) - 1; i >= 0; i-- {
+		if w.open[i].id == e.ID {
+			return true
+		}
+	}
+	return false
+}
+
+// touch returns the customer at work, loading or creating it.
+func (t *Task) touch(id []byte) *work {
+	slot, ok := t.slab.find(id)
+	if !ok {
+		t.buf = appendHeader(t.buf[:0], &header{id: id, deadline: Never})
+		t.buf = append(t.buf, 0, 0) // no open events, no outbox
+		slot = t.slab.add(id, t.buf)
+		t.workOf = append(t.workOf, 0)
+		t.isDirty = append(t.isDirty, false)
+		t.stats.Customers++
+	}
+	return t.touchSlot(slot)
+}
+
+func (t *Task) touchSlot(slot uint32) *work {
+	if i := t.workOf[slot]; i > 0 {
+		return t.works[i-1]
+	}
+	w := t.newWork()
+	w.slot = int32(slot)
+	var h header
+	must(readHeader(t.slab.get(slot), &h))
+	w.rowVersion = h.rowVersion
+	w.phases = append(w.phases[:0], h.phases...)
+	w.settled = append(w.settled[:0], h.settled...)
+	w.settledTo = settledAsOf(h.settled)
+	var err error
+	t.opens, err = readOpen(t.opens[:0], h.open)
+	must(err)
+	for _, o := range t.opens {
+		o.bytes = slices.Clone(o.bytes) // the slab's memory moves on
+		w.open = append(w.open, o)
+		w.openBytes += len(o.bytes)
+	}
+	t.outs, err = readOutbox(t.outs[:0], h.outbox, t.acked)
+	must(err)
+	for _, o := range t.outs {
+		o.key = slices.Clone(o.key)
+		w.outbox = append(w.outbox, o)
+	}
+	must(w.live.load(&t.fold, &h, w.open, &t.event))
+	w.published = append(w.published[:0], w.live.transitions...)
+	w.live.touched = w.live.touched[:0] // announced when those events were new
+	w.live.moved = false
+	t.works = append(t.works, w)
+	t.workOf[slot] = int32(len(t.works))
+	return w
+}
+
+func settledAsOf(settled []byte) int64 {
+	r := Reader{b: settled}
+	if len(settled) == 0 {
+		return 0
+	}
+	return r.Int()
+}
+
+func (t *Task) newWork() *work {
+	n := len(t.spare)
+	if n == 0 {
+		return &work{live: newCustomer(t.job)}
+	}
+	w := t.spare[n-1]
+	t.spare = t.spare[:n-1]
+	w.open, w.outbox, w.corrected, w.letters, w.touched = w.open[:0], w.outbox[:0], w.corrected[:0], w.letters[:0], w.touched[:0]
+	w.changed, w.openBytes = false, 0
+	return w
+}
+
+// Drain wakes customers whose deadline the clock has reached, at most max of them, and reports whether more are due.
+func (t *Task) Drain(max int) (more bool) {
+	t.timers.advance(t.clock)
+	for ; max > 0; max-- {
+		slot, ok := t.timers.take(t.clock)
+		if !ok {
+			return false
+		}
+		w := t.touchSlot(slot)
+		w.live.advance(&t.fold, t.clock, true)
+		if t.Full() {
+			return true
+		}
+	}
+	return len(t.timers.due) > 0
+}
+
+// Full reports whether so much is at work that a checkpoint is due before its time.
+func (t *Task) Full() bool { return len(t.works) >= t.job.workingSet || len(t.letters) >= 1<<12 }
+
+// Pending reports whether anything has changed since the last checkpoint.
+func (t *Task) Pending() bool { return t.moved || len(t.works) > 0 || len(t.letters) > 0 }
+
+// Stats returns the Task's figures, for reading in its own goroutine.
+func (t *Task) Stats() *Stats {
+	s := &t.stats
+	s.Clock, s.Watermark = t.clock, t.Watermark()
+	s.StateBytes, s.StateHeld = t.slab.bytes, t.slab.held
+	s.WorkingSet, s.Timers, s.TimersDue = int64(len(t.works)), int64(t.timers.armed), int64(len(t.timers.due))
+	s.RowsPending = int64(len(t.dirty) + len(t.project.queue))
+	return s
+}
+
+// Close releases the Task's memory.
+func (t *Task) Close() { *t = Task{job: t.job} }
+
+// must turns an error about bytes that this Task itself wrote into a panic: they were checked when they were restored.
+func must(err error) {
+	if err != nil {
+		panic("BUG: " + err.Error())
+	}
+}
