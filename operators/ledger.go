@@ -61,16 +61,21 @@ type ledger struct {
 	raw    []byte  // undecoded; nil once orders are decoded
 	orders []order // by time
 	older  older
+	// adjusted are the ids of the last refunds that found no order and were taken from lifetime value.
+	adjusted []uint64
 	// waiting events by time; the first expiry is known without decoding.
 	waiting []waiting
 	expires int64
 	scratch pipeline.Event
 }
 
-// older sums up net orders that have left the ledger.
+// older sums up the orders that have left the ledger: how many of any status, first and last of the net ones.
 type older struct {
 	orders, firstAt, lastAt, overflow int64
 }
+
+// maxAdjusted bounds the refunds of older orders that are remembered, so that one that comes again has no effect.
+const maxAdjusted = 32
 
 // NewLedger returns the operator.
 func NewLedger() *Ledger {
@@ -154,7 +159,7 @@ type ledgerState struct {
 }
 
 func (s *ledgerState) Reset() {
-	s.raw, s.orders, s.waiting = s.raw[:0], s.orders[:0], s.waiting[:0]
+	s.raw, s.orders, s.waiting, s.adjusted = s.raw[:0], s.orders[:0], s.waiting[:0], s.adjusted[:0]
 	s.older, s.expires = older{}, pipeline.Never
 }
 
@@ -172,11 +177,12 @@ func (s *ledgerState) Apply(f *pipeline.Fold, e *pipeline.Event) {
 		s.change(f, o, e)
 		return
 	}
-	if f.Late {
+	switch {
+	case !f.Late:
+		s.wait(f, e)
+	case !s.waits(e.ID):
 		s.giveUp(f, e)
-		return
 	}
-	s.wait(f, e)
 }
 
 // complete books a new order, and then what has been waiting for it.
@@ -238,12 +244,15 @@ func (s *ledgerState) change(f *pipeline.Fold, o *order, e *pipeline.Event) {
 	was := o.snapshot()
 	switch e.Kind {
 	case pipeline.KindOrderUpdated:
-		if e.At < o.content {
-			return // a later update, or a later completion, has been folded in already
+		if e.At < o.content || f.Late && e.At == o.content && e.At > o.at {
+			return // a later update, or a later completion, or this one has been folded in already
 		}
 		s.fill(f, o, e)
 		o.refunded = min(o.refunded, o.value)
 	case pipeline.KindOrderCancelled:
+		if o.status == statusCancelled {
+			return
+		}
 		o.status = statusCancelled
 	case pipeline.KindOrderRefunded:
 		if slices.Contains(o.refunds, e.ID) {

@@ -98,13 +98,12 @@ func (s *ledgerState) wait(f *pipeline.Fold, e *pipeline.Event) {
 
 // release applies what has been waiting for an order.
 func (s *ledgerState) release(f *pipeline.Fold, o *order) {
-	id := slices.Clone(o.id)
 	for i := 0; i < len(s.waiting); {
-		if !s.decodeWaiting(i) || string(s.scratch.OrderID) != string(id) {
+		if !s.decodeWaiting(i) || string(s.scratch.OrderID) != string(o.id) {
 			i++
 			continue
 		}
-		s.change(f, s.find(f, id), &s.scratch)
+		s.change(f, o, &s.scratch)
 		s.waiting = slices.Delete(s.waiting, i, i+1)
 	}
 	s.expires = s.firstExpiry()
@@ -112,6 +111,16 @@ func (s *ledgerState) release(f *pipeline.Fold, o *order) {
 
 func (s *ledgerState) decodeWaiting(i int) bool {
 	return pipeline.DecodeEvent(s.waiting[i].event, &s.scratch) == nil
+}
+
+// waits reports whether an event waits for its order already.
+func (s *ledgerState) waits(id uint64) bool {
+	for i := range s.waiting {
+		if s.decodeWaiting(i) && s.scratch.ID == id {
+			return true
+		}
+	}
+	return false
 }
 
 func (s *ledgerState) firstExpiry() int64 {
@@ -125,6 +134,12 @@ func (s *ledgerState) firstExpiry() int64 {
 // of them: then a named amount corrects lifetime value. Else it is a dead letter.
 func (s *ledgerState) giveUp(f *pipeline.Fold, e *pipeline.Event) {
 	if e.Kind == pipeline.KindOrderRefunded && e.HasAmount && s.beyond(f) {
+		if slices.Contains(s.adjusted, e.ID) {
+			return
+		}
+		if s.adjusted = append(s.adjusted, e.ID); len(s.adjusted) > maxAdjusted {
+			s.adjusted = slices.Delete(s.adjusted, 0, 1)
+		}
 		t := &f.Customer.Totals
 		back := min(e.Amount, max(t.Net, 0))
 		t.Net -= back
@@ -137,8 +152,9 @@ func (s *ledgerState) giveUp(f *pipeline.Fold, e *pipeline.Event) {
 	})
 }
 
-// Deadline is the first expiry of what waits for its order.
-func (s *ledgerState) Deadline(*pipeline.Fold) int64 { return s.expires }
+// Deadline is the first expiry of what waits for its order. Events of that very instant come before it: then it is a
+// millisecond later.
+func (s *ledgerState) Deadline(f *pipeline.Fold) int64 { return max(s.expires, f.Now+1) }
 
 // Fire gives up what has waited long enough.
 func (s *ledgerState) Fire(f *pipeline.Fold) {
@@ -176,19 +192,20 @@ func (s *ledgerState) Compact(c *pipeline.Customer, pending func(key []byte) boo
 		if tooMany {
 			s.older.overflow++
 		}
-		if o.counts() {
-			s.older.add(o.at)
-		}
+		s.older.add(o)
 	}
 	s.orders = s.orders[:n]
 }
 
-func (r *older) add(at int64) {
+func (r *older) add(o *order) {
 	r.orders++
-	if r.firstAt == 0 || at < r.firstAt {
-		r.firstAt = at
+	if !o.counts() {
+		return
 	}
-	r.lastAt = max(r.lastAt, at)
+	if r.firstAt == 0 || o.at < r.firstAt {
+		r.firstAt = o.at
+	}
+	r.lastAt = max(r.lastAt, o.at)
 }
 
 // mulDiv returns a*b/c for values of the same sign without overflow.

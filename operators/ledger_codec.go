@@ -8,7 +8,7 @@ import (
 )
 
 // Layout 1 of the section: first expiry (0 if nothing waits), oldest order (0 if none), waiting events, older orders,
-// then the orders by time.
+// refunds of those, then the orders by time.
 
 // Append implements pipeline.State.
 func (s *ledgerState) Append(dst []byte) []byte {
@@ -33,6 +33,7 @@ func (s *ledgerState) Append(dst []byte) []byte {
 	for _, v := range [...]int64{s.older.orders, s.older.firstAt, s.older.lastAt, s.older.overflow} {
 		dst = pipeline.AppendInt(dst, v)
 	}
+	dst = appendIDs(dst, s.adjusted)
 	dst = pipeline.AppendUint(dst, uint64(len(s.orders)))
 	for i := range s.orders {
 		dst = s.orders[i].append(dst, oldest)
@@ -46,10 +47,7 @@ func (o *order) append(dst []byte, oldest int64) []byte {
 		dst = pipeline.AppendInt(dst, v)
 	}
 	dst = append(dst, o.status)
-	dst = pipeline.AppendUint(dst, uint64(len(o.refunds)))
-	for _, id := range o.refunds {
-		dst = pipeline.AppendUint64(dst, id)
-	}
+	dst = appendIDs(dst, o.refunds)
 	dst = pipeline.AppendUint(dst, uint64(len(o.lines)))
 	for i := range o.lines {
 		l := &o.lines[i]
@@ -60,6 +58,21 @@ func (o *order) append(dst []byte, oldest int64) []byte {
 		}
 	}
 	return dst
+}
+
+func appendIDs(dst []byte, ids []uint64) []byte {
+	dst = pipeline.AppendUint(dst, uint64(len(ids)))
+	for _, id := range ids {
+		dst = pipeline.AppendUint64(dst, id)
+	}
+	return dst
+}
+
+func readIDs(ids []uint64, r *pipeline.Reader) []uint64 {
+	for n := r.Count(); n > 0; n-- {
+		ids = append(ids, r.Uint64())
+	}
+	return ids
 }
 
 // Decode implements pipeline.State. It checks the bytes but leaves the orders encoded until an event needs them.
@@ -96,6 +109,7 @@ func (s *ledgerState) decodeOrders() {
 		s.waiting = append(s.waiting, waiting{expires: r.Int(), event: slices.Clone(r.Bytes())})
 	}
 	s.older = older{r.Int(), r.Int(), r.Int(), r.Int()}
+	s.adjusted = readIDs(s.adjusted, r)
 	for n := r.Count(); n > 0; n-- {
 		s.decodeOrder(r, oldest)
 	}
@@ -116,10 +130,7 @@ func (s *ledgerState) decodeOrder(r *pipeline.Reader, oldest int64) {
 	o.at = oldest + r.Int()
 	o.content = o.at + r.Int()
 	o.value, o.refunded, o.status = r.Int(), r.Int(), r.Byte()
-	o.refunds = o.refunds[:0]
-	for n := r.Count(); n > 0; n-- {
-		o.refunds = append(o.refunds, r.Uint64())
-	}
+	o.refunds = readIDs(o.refunds[:0], r)
 	o.lines = o.lines[:0]
 	for n := r.Count(); n > 0; n-- {
 		o.lines = append(o.lines, line{
@@ -131,7 +142,9 @@ func (s *ledgerState) decodeOrder(r *pipeline.Reader, oldest int64) {
 // WriteRow implements pipeline.RowWriter.
 func (s *ledgerState) WriteRow(key []byte, c *pipeline.Customer, rows *pipeline.Rows) bool {
 	s.decodeOrders()
-	i := slices.IndexFunc(s.orders, func(o order) bool { return string(o.id) == string(key) })
+	i := len(s.orders) - 1 // the last of an id: one beyond the horizon may still wait to leave
+	for ; i >= 0 && string(s.orders[i].id) != string(key); i-- {
+	}
 	if i < 0 {
 		return false
 	}

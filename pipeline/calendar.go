@@ -26,9 +26,18 @@ func NewCalendar(zone *time.Location) *Calendar {
 	}
 	c := &Calendar{midnights: make([]int64, 0, lastCalendarDay-firstCalendarDay+1)}
 	for d := firstCalendarDay; d <= lastCalendarDay; d++ {
-		c.midnights = append(c.midnights, time.Date(1970, 1, 1+d, 0, 0, 0, 0, zone).UnixMilli())
+		c.midnights = append(c.midnights, midnight(d, zone).UnixMilli())
 	}
 	return c
+}
+
+// midnight returns when a day begins: where its first hour is skipped, at the end of that hour.
+func midnight(day int, zone *time.Location) time.Time {
+	at := time.Date(1970, 1, 1+day, 0, 0, 0, 0, zone)
+	if at.Hour() == 23 { // time.Date is in the time before the clocks went forward
+		_, at = at.ZoneBounds()
+	}
+	return at
 }
 
 // Day returns the business day that holds the instant at (Unix milliseconds).

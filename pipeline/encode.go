@@ -36,7 +36,7 @@ func (t *Task) Checkpoint() *Checkpoint {
 
 // Committed says that the transaction of the last Checkpoint is committed.
 func (t *Task) Committed() {
-	t.committed = checkpoint{t.number, t.position, t.clock, t.Watermark()}
+	t.committed = checkpoint{t.number, t.position, t.heard, min(t.Watermark(), t.heard)}
 }
 
 // encode brings a customer at work to rest: advanced to the clock, settled up to the watermark.
@@ -60,8 +60,8 @@ func (t *Task) encode(w *work) Change {
 	t.settleAtRest(w)
 	t.finishLetters(w)
 	h.id, h.settled = live.ID, w.settled
-	if n := len(w.open); n > 0 {
-		wake := w.open[n-1].at + t.job.Lateness
+	if last := w.unsettled(); last > t.Watermark() {
+		wake := last + t.job.Lateness
 		h.deadline = min(h.deadline, wake+settleGrain-wake%settleGrain)
 	}
 	begin := len(t.arena)
@@ -73,6 +73,18 @@ func (t *Task) encode(w *work) Change {
 	t.slab.put(uint32(w.slot), t.arena[value:])
 	t.timers.arm(uint32(w.slot), h.deadline)
 	return Change{Key: t.arena[begin:value:value], Value: t.arena[value:len(t.arena):len(t.arena)]}
+}
+
+// unsettled returns the instant of the last open event or dead letter, 0 if there is none: once the watermark has passed
+// it, there is something to settle.
+func (w *work) unsettled() (at int64) {
+	if n := len(w.open); n > 0 {
+		at = w.open[n-1].at
+	}
+	if n := len(w.live.letters); n > 0 {
+		at = max(at, w.live.letters[n-1].At)
+	}
+	return at
 }
 
 // settleAtRest makes w.settled and w.open what they are to be at rest. What the fold between the old and the new settled
@@ -188,7 +200,7 @@ func (t *Task) appendMeta(dst []byte) []byte {
 	dst = append(dst, metaFormat)
 	dst = AppendUint(AppendUint(dst, t.lineage), t.number)
 	dst = AppendUint(dst, uint64(t.acked))
-	dst = AppendInt(AppendInt(dst, t.position), t.clock)
+	dst = AppendInt(AppendInt(AppendInt(dst, t.position), t.clock), t.heard)
 	return AppendUint64(dst, t.job.digest)
 }
 
@@ -212,7 +224,7 @@ func (t *Task) readMeta(value []byte) error {
 		return fmt.Errorf("%w: partition record of format %d, this binary reads %d", errCorrupt, f, metaFormat)
 	}
 	t.lineage, t.number, t.acked = r.Uint(), r.Uint(), int64(r.Uint())
-	t.position, t.clock = r.Int(), r.Int()
+	t.position, t.clock, t.heard = r.Int(), r.Int(), r.Int()
 	if digest := r.Uint64(); digest != t.job.digest && r.Err() == nil {
 		return fmt.Errorf("the state was written under other lifecycles or another artefact; "+
 			"run with those, or start again with a new group and database (digest %x, now %x)", digest, t.job.digest)

@@ -73,8 +73,11 @@ func NewJob(o Options) (*Job, error) {
 	if j.workingSet == 0 {
 		j.workingSet = 1 << 14
 	}
-	if j.Lateness < 0 || j.skew < 0 || j.workingSet < 0 {
-		return nil, errors.New("allowed lateness, clock skew and working set cannot be negative")
+	if j.Lateness < 1 {
+		return nil, errors.New("the allowed lateness must be at least a millisecond: else the first of two events of an instant would make the second late")
+	}
+	if j.skew < 0 || j.workingSet < 0 {
+		return nil, errors.New("clock skew and working set cannot be negative")
 	}
 	catalogue, err := j.collect()
 	if err != nil {

@@ -24,6 +24,7 @@ type Task struct {
 	isDirty []bool   // by slot
 
 	clock    int64
+	heard    int64 // instant up to which all timers have fired, not later than clock
 	position int64
 	lineage  uint64
 	number   uint64 // last checkpoint made
@@ -198,12 +199,17 @@ func (t *Task) refold(w *work) {
 }
 
 // correct takes an order event that is later than allowed: it enters the settled record, and what follows from it is
-// dated at the watermark.
+// dated at the watermark. One that changes nothing, most often because it was there already, leaves no date.
 func (t *Task) correct(w *work, e *Event) {
 	t.stats.Late++
-	t.stats.Corrections++
 	r := t.settle(w, t.Watermark())
-	r.apply(&t.fold, e, max(t.Watermark(), r.AsOf), true)
+	asOf, totals := r.AsOf, r.Totals
+	r.apply(&t.fold, e, max(t.Watermark(), asOf), true)
+	if asOf > 0 && len(r.bookings) == 0 && r.Totals == totals {
+		r.AsOf, r.timed = asOf, false
+	} else {
+		t.stats.Corrections++
+	}
 	t.keepSettled(w, r)
 	t.refold(w)
 }
@@ -251,10 +257,20 @@ func (t *Task) encodeSettled(w *work, r *Customer) {
 	w.settledTo = r.AsOf
 }
 
-// pending reports whether a history row is yet to be written.
+// pending reports whether a history row of an operator is yet to be written, or to be published.
 func (w *work) pending(table int, key []byte) bool {
 	for i := range w.outbox {
 		if o := &w.outbox[i]; o.table == table && string(o.key) == string(key) {
+			return true
+		}
+	}
+	return hasKey(w.touched, key) || hasKey(w.live.touched, key)
+}
+
+// hasKey reports whether a key is among those of any table: one too many is kept a little longer, no more.
+func hasKey(keys []RowKey, key []byte) bool {
+	for i := range keys {
+		if string(keys[i].Key) == string(key) {
 			return true
 		}
 	}
@@ -347,15 +363,22 @@ func (t *Task) Drain(max int) (more bool) {
 	for ; max > 0; max-- {
 		slot, ok := t.timers.take(t.clock)
 		if !ok {
-			return false
+			break
 		}
+		t.stats.Fired++
 		w := t.touchSlot(slot)
 		w.live.advance(&t.fold, t.clock, true)
 		if t.Full() {
 			return true
 		}
 	}
-	return len(t.timers.due) > 0
+	if len(t.timers.due) > 0 {
+		return true
+	}
+	if t.heard != t.clock {
+		t.heard, t.moved = t.clock, true
+	}
+	return false
 }
 
 // Full reports whether so much is at work that a checkpoint is due before its time.

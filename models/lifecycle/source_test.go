@@ -171,7 +171,11 @@ func indicator(b bool) float64 {
 func (m *motion) setSteps(rng *rand.Rand, kind Kind) {
 	levels := []float64{float64(rng.IntN(2))}
 	for range rng.IntN(12) {
-		m.steps = append(m.steps, rng.Int64N(60*day)-20*day)
+		step := rng.Int64N(60*day) - 20*day
+		if n := len(m.steps); n > 0 && rng.IntN(3) == 0 {
+			step = m.steps[n-1] + 1 // a value that lasts a millisecond
+		}
+		m.steps = append(m.steps, step)
 		m.holes = append(m.holes, rng.IntN(5) == 0)
 		level := pick(rng, 0, 1, 2.5, 7, 30)
 		if kind == Bool {

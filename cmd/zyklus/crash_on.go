@@ -1,0 +1,27 @@
+//go:build crashpoints
+
+package main
+
+import (
+	"os"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+)
+
+// crashPoint kills this process at the n-th time of a step: ZYKLUS_CRASH=committed:3. It is built for crash tests only.
+func crashPoint() func(step string) {
+	step, count, ok := strings.Cut(os.Getenv("ZYKLUS_CRASH"), ":")
+	n, err := strconv.ParseInt(count, 10, 64)
+	if !ok || err != nil {
+		return nil
+	}
+	var seen atomic.Int64
+	return func(at string) {
+		if at == step && seen.Add(1) == n {
+			_ = syscall.Kill(syscall.Getpid(), syscall.SIGKILL)
+			select {}
+		}
+	}
+}

@@ -1,0 +1,41 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"zyklus/sinks/embedded"
+)
+
+// embeddedCommand runs one embedded part in a process of its own. Zyklus starts these itself; by hand they serve for
+// trying things out and for crash tests.
+func embeddedCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "embedded", Short: "Run one embedded part alone",
+		Long: "Run the embedded broker or the embedded ClickHouse as a process of its own. Each prints a line READY with its\naddress once it can be used, and stops on SIGTERM. There is no access control: keep them on this machine.",
+	}
+	cmd.AddCommand(embeddedClickHouseCommand(), embeddedBrokerCommand())
+	return cmd
+}
+
+func embeddedClickHouseCommand() *cobra.Command {
+	var o embedded.ServeOptions
+	cmd := &cobra.Command{
+		Use: "clickhouse", Short: "The ClickHouse engine behind an HTTP endpoint", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return embedded.ServeClickHouse(cmd.Context(), o) },
+	}
+	cmd.Flags().StringVar(&o.Listen, "listen", "127.0.0.1:8123", "address to listen on; port 0 chooses one")
+	cmd.Flags().StringVar(&o.DataDir, "data-dir", "", "directory of the databases (required)")
+	cmd.Flags().StringVar(&o.Library.Path, "libchdb", "", "path of an existing libchdb, instead of fetching it with npm")
+	return cmd
+}
+
+func embeddedBrokerCommand() *cobra.Command {
+	var o embedded.BrokerOptions
+	cmd := &cobra.Command{
+		Use: "broker", Short: "A Kafka broker", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return embedded.ServeBroker(cmd.Context(), o) },
+	}
+	cmd.Flags().StringVar(&o.Addr, "listen", "127.0.0.1:9092", "address to listen on; port 0 chooses one")
+	cmd.Flags().StringVar(&o.DataDir, "data-dir", "", "directory of topics and offsets; without it they are kept in memory")
+	return cmd
+}

@@ -1,0 +1,98 @@
+package config
+
+import (
+	"bufio"
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// Print writes the effective settings as YAML that Load reads, with the origin of each; secrets are redacted.
+func (c Config) Print(w io.Writer) error {
+	out := bufio.NewWriter(w)
+	section := ""
+	for _, f := range fields(&c) {
+		s, name := splitKey(f.key)
+		if s != section && s != "" {
+			fmt.Fprintf(out, "%s:\n", s)
+		}
+		section = s
+		line := name + ": " + f.yaml()
+		if section != "" {
+			line = "  " + line
+		}
+		fmt.Fprintf(out, "%-44s # %s\n", line, cmp.Or(c.origins[f.key], "default"))
+	}
+	return out.Flush()
+}
+
+// Reference writes all settings with type, default, environment variable, flag and meaning.
+func Reference(w io.Writer) error {
+	out := bufio.NewWriter(w)
+	defaults := Default()
+	for i, f := range fields(&defaults) {
+		if i > 0 {
+			fmt.Fprintln(out)
+		}
+		fmt.Fprintf(out, "%s: %s\n    %s.\n    %s; environment %s", f.key, f.yaml(), f.doc, f.typ(), f.env)
+		if f.flag != "" {
+			fmt.Fprintf(out, "; flag --%s", f.flag)
+		}
+		if f.oneOf != nil {
+			fmt.Fprintf(out, "; one of %s", strings.Join(f.oneOf, ", "))
+		}
+		fmt.Fprintln(out)
+	}
+	return out.Flush()
+}
+
+// yaml writes the value of a setting.
+func (f field) yaml() string {
+	switch p := f.value.(type) {
+	case *string:
+		return quote(*p)
+	case *time.Duration:
+		return formatDuration(*p)
+	case *bool:
+		return fmt.Sprint(*p)
+	case *int:
+		return fmt.Sprint(*p)
+	case *[]string:
+		items := make([]string, len(*p))
+		for i, item := range *p {
+			items[i] = quote(item)
+		}
+		return "[" + strings.Join(items, ", ") + "]"
+	case *Secret:
+		return quote(p.String())
+	case fmt.Stringer:
+		return p.String()
+	default:
+		panic("BUG: " + f.key + " has a type that cannot be written")
+	}
+}
+
+// plain matches texts that YAML reads as themselves.
+var plain = regexp.MustCompile(`^[A-Za-z/.][A-Za-z0-9_./-]*$`)
+
+// quote writes a text as YAML: plain where that is safe, else as JSON, which YAML contains.
+func quote(text string) string {
+	switch strings.ToLower(text) {
+	case "true", "false", "null", "yes", "no", "on", "off", ".inf", ".nan", "y", "n":
+	default:
+		if plain.MatchString(text) {
+			return text
+		}
+	}
+	var b strings.Builder
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(text); err != nil {
+		panic("BUG: a text that is no JSON: " + err.Error())
+	}
+	return strings.TrimSuffix(b.String(), "\n")
+}

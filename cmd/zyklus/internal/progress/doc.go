@@ -1,0 +1,2 @@
+// Package progress shows how far long work is: a bar on a terminal, a log line every few seconds elsewhere.
+package progress

@@ -1,0 +1,67 @@
+// Command zyklus keeps every customer's lifecycle up to date: events from Kafka in, live scores in ClickHouse out.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// Exit codes beside 0 and 1.
+const (
+	exitUsage       = 2   // the command line or the configuration is wrong
+	exitInterrupted = 130 // stopped by a second signal
+)
+
+func main() { os.Exit(execute(os.Args[1:])) }
+
+// execute runs one command and returns the exit code. The first SIGINT or SIGTERM stops gracefully; the second at once.
+func execute(args []string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // from now on a signal has its default effect
+	root := rootCommand()
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintf(os.Stderr, "zyklus: %v\n", err)
+	if _, usage := errors.AsType[usageError](err); usage {
+		return exitUsage
+	}
+	return 1
+}
+
+// usageError is an error that the user mends on the command line or in the configuration.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "zyklus",
+		Short: "Customer lifecycle scoring from Kafka to ClickHouse",
+		Long: `Zyklus keeps every customer's recency, frequency and value, next best category, lifecycle phase and churn
+risk up to date the moment something happens, or the moment nothing has happened for too long.
+
+Events come from a Kafka topic, results go to ClickHouse tables. To see it at work without any server:
+
+  zyklus demo
+
+To run it on your own Kafka and ClickHouse, write zyklus.yaml (zyklus run --help shows one), then:
+
+  zyklus migrate --config zyklus.yaml     # creates topics and tables
+  zyklus run --config zyklus.yaml`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.AddCommand(demoCommand(), runCommand(), loadCommand(), simulateCommand(), migrateCommand(), versionCommand(), embeddedCommand())
+	return root
+}

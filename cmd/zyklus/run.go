@@ -1,0 +1,118 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"zyklus/cmd/zyklus/internal/config"
+)
+
+// configured gives a command the flags of the configuration and returns what loads it.
+func configured(cmd *cobra.Command) func() (*config.Config, *slog.Logger, error) {
+	path := cmd.Flags().String("config", "", "configuration file (YAML); every setting can also be given as ZYKLUS_SECTION_KEY in the environment")
+	flags := config.RegisterFlags(cmd.Flags())
+	return func() (*config.Config, *slog.Logger, error) {
+		cfg, err := config.Load(*path, os.Environ(), flags)
+		if err != nil {
+			return nil, nil, usageError{err}
+		}
+		return &cfg, newLogger(&cfg), nil
+	}
+}
+
+func newLogger(cfg *config.Config) *slog.Logger {
+	return cfg.Log.Logger(os.Stderr, term.IsTerminal(int(os.Stderr.Fd())))
+}
+
+func runCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "run", Short: "Run the pipeline", Args: cobra.NoArgs,
+		Long: `Run the pipeline: consume the source topic, keep every customer's state, write to ClickHouse.
+
+A minimal zyklus.yaml:
+
+  source:
+    topic: events                 # Segment-format JSON, keyed by customer
+  kafka:
+    brokers: [kafka-1:9092, kafka-2:9092]
+  clickhouse:
+    addrs: [clickhouse:9000]
+    username: zyklus              # password: ZYKLUS_CLICKHOUSE_PASSWORD in the environment
+
+Topics and tables must exist: run ` + "`zyklus migrate`" + ` first. With kafka.embedded and clickhouse.embedded
+both run inside this command and are created as needed.
+
+SIGTERM or Ctrl-C stops gracefully: a last checkpoint, the last rows, then exit 0. After a crash the next start
+goes on where the last checkpoint ended; nothing is lost or counted twice.`,
+	}
+	load := configured(cmd)
+	period := cmd.Flags().Duration("for", 0, "stop by itself after this time; 0 runs until stopped")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		cfg, log, err := load()
+		if err != nil {
+			return err
+		}
+		ctx := cmd.Context()
+		if *period > 0 {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, *period)
+			defer cancel()
+		}
+		return run(ctx, cfg, log)
+	}
+	return cmd
+}
+
+func run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
+	p, err := startParts(ctx, cfg, log)
+	if err != nil {
+		return err
+	}
+	defer p.stop()
+	if cfg.Kafka.Embedded && cfg.ClickHouse.Embedded {
+		if err := migrate(ctx, cfg, log, func(string) {}); err != nil {
+			return err
+		}
+	}
+	s, err := newService(ctx, cfg, log)
+	if err != nil {
+		return err
+	}
+	log.Info("running", "version", versionText(), "brokers", cfg.Kafka.Brokers, "topic", cfg.Source.Topic, "group", cfg.Group,
+		"clickhouse", cfg.ClickHouse.Addrs, "database", cfg.ClickHouse.Database, "http", s.url())
+	begin := time.Now()
+	if err := s.run(ctx); err != nil {
+		return err
+	}
+	log.Info("stopped", "after", time.Since(begin).Round(time.Second))
+	return nil
+}
+
+func migrateCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "migrate", Short: "Create or update topics and tables", Args: cobra.NoArgs,
+		Long: `Create the internal topics and the ClickHouse database, tables and views, or bring them up to date: missing
+columns are added, comments corrected, views replaced. Nothing is dropped and no type is changed. Running it again
+changes nothing. The input topic must exist already, except on an embedded broker.`,
+	}
+	load := configured(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		cfg, log, err := load()
+		if err != nil {
+			return err
+		}
+		p, err := startParts(cmd.Context(), cfg, log)
+		if err != nil {
+			return err
+		}
+		defer p.stop()
+		return migrate(cmd.Context(), cfg, log, func(step string) { _, _ = fmt.Fprintln(cmd.OutOrStdout(), step) })
+	}
+	return cmd
+}

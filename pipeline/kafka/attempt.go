@@ -1,0 +1,366 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"zyklus/pipeline"
+)
+
+// How much an attempt does before it looks up.
+const (
+	sliceRecords = 256
+	sliceTimers  = 256
+	tickEvery    = 50 * time.Millisecond
+)
+
+// attempt is one life of a partition's Task. All of it but the writer runs in the session's goroutine.
+type attempt struct {
+	s       *session
+	task    Task
+	decoder Decoder
+	txn     *transactions
+	inbox   *inbox
+	writer  *writer
+
+	event    pipeline.Event
+	batch    fetched    // being processed
+	position int64      // offset of the next record
+	draining bool       // timers are due
+	target   *endOffset // once it is reached, the clock may move to its instant
+	reached  int64      // instant of the last target that was reached
+	next     time.Time  // when a checkpoint is due
+
+	shown   *pipeline.Stats // last figures shown
+	shownAt time.Time
+}
+
+// attempt lives until the session ends (nil) or something fails.
+func (s *session) attempt() error {
+	s.in(phaseFencing)
+	txn, err := openTransactions(s.soft, &s.r.o, s.partition, &s.r.d)
+	if err != nil {
+		return s.denied(err)
+	}
+	a := &attempt{
+		s: s, txn: txn, shown: &pipeline.Stats{},
+		decoder: s.r.d.NewDecoder(), task: s.r.d.NewTask(s.r.o.Topic, s.partition),
+	}
+	defer a.task.Close()
+	defer txn.close() // before the Task: it may still hold the Task's bytes
+	if err := a.restore(); err != nil {
+		return err
+	}
+	if err := a.compare(); err != nil {
+		return err
+	}
+	if a.position, err = a.startPosition(); err != nil {
+		return err
+	}
+	a.writer = newWriter(s.hard, s.r.d.Sink)
+	defer a.writer.close()
+	a.inbox = s.r.feed.add(s.partition, a.position)
+	defer s.r.feed.remove(s.partition, a.inbox)
+	s.in(phaseRunning)
+	defer a.show()
+	return a.run()
+}
+
+// denied makes missing rights fatal.
+func (s *session) denied(err error) error {
+	if refused(err) {
+		return fatal(s.r.o.explain(err))
+	}
+	return err
+}
+
+// restore fills the Task from the changelog. Only some partitions do so at the same time.
+func (a *attempt) restore() error {
+	s := a.s
+	s.in(phaseRestoring)
+	select {
+	case s.r.restores <- struct{}{}:
+		defer func() { <-s.r.restores }()
+	case <-s.soft.Done():
+		return s.soft.Err()
+	}
+	r := restore{o: &s.r.o, partition: s.partition, log: s.log, apply: a.task.Restore}
+	if err := r.run(s.soft, a.txn.cl); err != nil {
+		return fmt.Errorf("restore: %w", s.denied(err))
+	}
+	if err := a.task.Restored(); err != nil {
+		return fatal(fmt.Errorf("restore %s partition %d: %w", s.r.o.ChangelogTopic, s.partition, err))
+	}
+	return nil
+}
+
+// compare refuses to run with a state that is older than what the Sink holds: its rows would lose against those of the
+// state that was lost.
+func (a *attempt) compare() error {
+	s := a.s
+	s.in(phaseComparing)
+	for pause := (backoff{}); ; pause.wait(s.soft) {
+		stored, err := s.r.d.Sink.Version(s.soft, s.r.o.Topic, s.partition)
+		if err == nil && stored > a.task.Version() {
+			return fatalf("state of %s partition %d is older (%s) than the database (%s): the changelog %s was lost, or this is the database of another group; use a fresh database and group, or run zyklus admin rebuild",
+				s.r.o.Topic, s.partition, versionText(a.task.Version()), versionText(stored), s.r.o.ChangelogTopic)
+		}
+		if err == nil {
+			return nil
+		}
+		if s.soft.Err() != nil {
+			return s.soft.Err()
+		}
+		s.log.Warn("waiting for the database before the partition runs", "error", err)
+	}
+}
+
+func versionText(v int64) string {
+	lineage, number := pipeline.SplitVersion(v)
+	return fmt.Sprintf("lineage %d checkpoint %d", lineage, number)
+}
+
+// startPosition returns the offset to read from and makes sure that the topic still holds it.
+func (a *attempt) startPosition() (int64, error) {
+	s, cl, topic := a.s, a.txn.cl, a.s.r.o.Topic
+	start, err := listOffset(s.soft, cl, topic, s.partition, atStart, uncommitted)
+	if err != nil {
+		return 0, s.denied(err)
+	}
+	end, err := listOffset(s.soft, cl, topic, s.partition, atEnd, uncommitted)
+	if err != nil {
+		return 0, s.denied(err)
+	}
+	position := a.task.Position()
+	switch {
+	case position < 0:
+		a.task.SetPosition(start)
+		return start, nil
+	case position < start:
+		return 0, fatalf("%s partition %d has lost the records from offset %d to %d before they were read (retention too short or paused too long): run zyklus admin rebuild, or restore them",
+			topic, s.partition, position, start-1)
+	case position > end:
+		return 0, fatalf("%s partition %d ends at offset %d, state was built up to %d: the topic was created anew or lost records; use a new group, or run zyklus admin rebuild",
+			topic, s.partition, end, position)
+	}
+	return position, nil
+}
+
+// run processes records, timers and ticks until the session ends or something fails.
+func (a *attempt) run() error {
+	a.scheduleCheckpoint()
+	a.project() // rows that the last owner did not write
+	tick := time.NewTicker(tickEvery)
+	defer tick.Stop()
+	busy := make(chan struct{})
+	close(busy)
+	for {
+		var again <-chan struct{}
+		if len(a.batch.records) > 0 || a.draining {
+			again = busy
+		}
+		select {
+		case <-a.s.soft.Done():
+			return a.finish()
+		case err := <-a.writer.done:
+			if err := a.written(err); err != nil {
+				return err
+			}
+		case <-tick.C:
+			a.tick()
+		case <-a.inbox.ready:
+		case <-again:
+		}
+		if err := a.step(); err != nil {
+			return err
+		}
+	}
+}
+
+// step processes a slice of records and timers, and makes a checkpoint if one is due.
+func (a *attempt) step() error {
+	if len(a.batch.records) == 0 {
+		if err := a.take(); err != nil {
+			return err
+		}
+	}
+	a.process(sliceRecords)
+	a.draining = a.task.Drain(sliceTimers)
+	if a.task.Full() {
+		return a.checkpoint()
+	}
+	if !time.Now().Before(a.next) {
+		a.scheduleCheckpoint()
+		return a.checkpoint()
+	}
+	return nil
+}
+
+func (a *attempt) take() error {
+	batch, resume, err := a.inbox.take()
+	if err != nil {
+		return fmt.Errorf("fetch at offset %d: %w", a.position, err)
+	}
+	if resume {
+		a.s.r.feed.resume(a.s.partition)
+	}
+	a.batch = batch
+	return nil
+}
+
+// process hands at most max records to the Task, fewer if it is full.
+func (a *attempt) process(max int) {
+	records := a.batch.records
+	n := 0
+	for n < len(records) && n < max && !(n > 0 && a.task.Full()) {
+		a.record(records[n])
+		records[n] = nil
+		n++
+	}
+	a.batch.records = records[n:]
+}
+
+func (a *attempt) record(rec *kgo.Record) {
+	if rec.Offset < a.position { // cannot happen, and must not: state would count it twice
+		return
+	}
+	a.position = rec.Offset + 1
+	if !rec.Attrs.IsControl() {
+		a.apply(rec, a.decoder.Decode(rec.Value, &a.event))
+	}
+	a.task.SetPosition(a.position)
+}
+
+func (a *attempt) apply(rec *kgo.Record, err error) {
+	origin := pipeline.Origin{Topic: rec.Topic, Partition: rec.Partition, Offset: rec.Offset}
+	var bad *pipeline.RecordError
+	switch {
+	case err == nil:
+		a.event.Origin, a.event.Raw = origin, rec.Value
+		a.task.Process(&a.event, a.believable(rec))
+	case errors.Is(err, pipeline.ErrIgnored):
+		a.task.Ignore()
+	case errors.As(err, &bad):
+		// Copies: the record's memory is shared with its whole batch.
+		a.task.Reject(pipeline.DeadLetter{
+			Kind: bad.Kind, Cause: bad.Cause, Key: clone(rec.Key), Value: clone(rec.Value), Origin: origin,
+		})
+	default:
+		panic("BUG: decoder returned an error that is no RecordError: " + err.Error())
+	}
+}
+
+// believable is the instant up to which the record's event time is believed: when the broker appended it, else when it
+// was fetched.
+func (a *attempt) believable(rec *kgo.Record) int64 {
+	if rec.Attrs.TimestampType() == 1 { // LogAppendTime
+		return rec.Timestamp.UnixMilli()
+	}
+	return a.batch.at
+}
+
+// tick moves the clock, if the partition is caught up, and shows the Task's figures. A target is kept until it is
+// reached: under steady load the newest end is always a little ahead.
+func (a *attempt) tick() {
+	if end := a.s.end.Load(); a.target == nil && end != nil && end.at > a.reached {
+		a.target = end
+	}
+	if a.target != nil && a.position >= a.target.offset {
+		a.reached, a.target = a.target.at, nil
+		a.task.AdvanceClock(a.reached)
+	}
+	if time.Since(a.shownAt) >= showEvery {
+		a.show()
+	}
+}
+
+func clone(b []byte) []byte { return append([]byte(nil), b...) }
+
+// scheduleCheckpoint sets the next checkpoint to the next multiple of the interval, so that all partitions of all
+// processes checkpoint together and their rows share inserts.
+func (a *attempt) scheduleCheckpoint() {
+	interval := a.s.r.o.CheckpointInterval
+	a.next = time.Now().Truncate(interval).Add(interval)
+}
+
+// checkpoint commits what the Task has and starts to write its rows.
+func (a *attempt) checkpoint() error {
+	if err := a.commit(); err != nil {
+		return err
+	}
+	a.project()
+	return nil
+}
+
+// commit makes one checkpoint, if there is anything to hold. After an error the Task is of no more use.
+func (a *attempt) commit() error {
+	if !a.task.Pending() {
+		return nil
+	}
+	began := time.Now()
+	ctx, cancel := context.WithTimeout(a.s.hard, commitTimeout)
+	defer cancel()
+	cp := a.task.Checkpoint()
+	a.s.r.d.crash("encoded")
+	if err := a.txn.commit(ctx, cp); err != nil {
+		return err
+	}
+	position := cp.Position
+	a.task.Committed()
+	a.s.committed.Store(position)
+	a.s.r.metrics.checkpoint.Observe(time.Since(began).Seconds())
+	return nil
+}
+
+// project starts to write the next batch of rows, unless one is under way.
+func (a *attempt) project() {
+	if a.writer.busy {
+		return
+	}
+	if b := a.task.NextBatch(a.s.r.o.BatchRows); b != nil {
+		a.writer.start(b)
+	}
+}
+
+// written takes the result of the batch under way.
+func (a *attempt) written(err error) error {
+	a.writer.busy = false
+	if err != nil {
+		return fmt.Errorf("write rows: %w", err)
+	}
+	a.s.r.d.crash("written")
+	a.task.Acknowledge()
+	a.project()
+	return nil
+}
+
+// finish makes the last checkpoint of a session that was revoked, with the records processed so far, and gives the
+// Sink some time to take the rows. What it does not take is written by the next owner.
+func (a *attempt) finish() error {
+	if a.s.hard.Err() != nil {
+		return nil // lost: another process may own the partition already
+	}
+	if err := a.checkpoint(); err != nil {
+		return err
+	}
+	grace := time.NewTimer(time.Duration(a.s.grace.Load()))
+	defer grace.Stop()
+	for a.writer.busy {
+		select {
+		case err := <-a.writer.done:
+			if err := a.written(err); err != nil {
+				return err
+			}
+		case <-grace.C:
+			a.s.log.Warn("the sink did not take the last rows in time: they will be written after the next start")
+			return nil
+		case <-a.s.hard.Done():
+			return nil
+		}
+	}
+	return a.commit() // remembers what the Sink has, so that it need not be written again
+}

@@ -1,0 +1,31 @@
+// Package kafka runs a pipeline.Task for every partition that a consumer group assigns to this process, and keeps
+// what the Tasks know in Kafka. franz-go is used nowhere else.
+//
+// One partition has one session, which lasts from assignment to revocation and makes attempts. An attempt is one life
+// of the partition's Task:
+//
+//	fence      a transactional client with the id group/topic/partition: the former owner can commit no more
+//	restore    the partition of the changelog, from its start to the end it has after fencing
+//	compare    a Sink that holds a later version than the Task ends the Runner: its changelog was lost
+//	run        records, timers and ticks; a checkpoint every second, then rows to the Sink
+//	           ├── revoked or stopping: checkpoint, wait, end
+//	           ├── lost: end without a word
+//	           └── a transaction failed: its outcome is unknown, so drop the Task and make a new attempt
+//
+// What is not obvious:
+//
+//   - The position inside the state is the only truth. The group client knows who owns which partition and fetches
+//     nothing; records come through a second client, the feed, which reads each partition from the exact offset that
+//     its Task names. Committed group offsets are written for lag tools and never read.
+//   - A partition is caught up at an instant if everything that it held at that instant has been read. The Runner asks
+//     for the end of all its partitions several times a second and notes when it asked: once a Task has read up to
+//     that end, its clock may advance to the instant of the question, whatever came later. No guess about fetches in
+//     flight, paused partitions, slow leaders or brokers that are away is needed: without an answer no clock moves.
+//   - A new attempt is made only after the group coordinator has confirmed that this process is still a member.
+//     Otherwise a process that was away for a while would fence the partition's new owner.
+//   - The feed waits a moment for a session whose inbox is full and then pauses its partition, as pausing throws away
+//     what was fetched already. Other partitions wait for a stuck one a tenth of a second, once.
+//
+// Goroutines: Run owns the loops of group, feed and watch and one goroutine per session; an attempt owns one that
+// writes to the Sink. Each owner waits for what it started.
+package kafka

@@ -1,0 +1,208 @@
+package kafka
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// Every fault costs at most an attempt, and never an event.
+func TestFaults(t *testing.T) {
+	const changelog = "zyklus-g-changelog"
+	for name, f := range map[string]kfake.Fault{
+		"commit refused":           {Keys: []kmsg.Key{kmsg.EndTxn}, Err: kerr.UnknownServerError, Count: 2},
+		"commit with lost answer":  {Keys: []kmsg.Key{kmsg.EndTxn}, Err: kerr.RequestTimedOut, Count: 30},
+		"commit fenced":            {Keys: []kmsg.Key{kmsg.EndTxn}, Err: kerr.ProducerFenced, Count: 2},
+		"commit of unknown state":  {Keys: []kmsg.Key{kmsg.EndTxn}, Err: kerr.InvalidTxnState, Count: 2},
+		"coordinator moves":        {Keys: []kmsg.Key{kmsg.EndTxn}, Err: kerr.NotCoordinator, Count: 3},
+		"changelog refused":        {Keys: []kmsg.Key{kmsg.Produce}, Topic: changelog, Err: kerr.InvalidRecord, Count: 2},
+		"changelog leader moves":   {Keys: []kmsg.Key{kmsg.Produce}, Topic: changelog, Err: kerr.NotLeaderForPartition, Count: 3},
+		"changelog answer lost":    {Keys: []kmsg.Key{kmsg.Produce}, Topic: changelog, Err: kerr.NotEnoughReplicasAfterAppend, Count: 3},
+		"changelog fenced":         {Keys: []kmsg.Key{kmsg.Produce}, Topic: changelog, Err: kerr.InvalidProducerEpoch, Count: 2},
+		"producer id refused":      {Keys: []kmsg.Key{kmsg.InitProducerID}, Err: kerr.UnknownServerError, Count: 3},
+		"input leader moves":       {Keys: []kmsg.Key{kmsg.Fetch}, Topic: "events", Err: kerr.NotLeaderForPartition, Count: 3},
+		"input broken":             {Keys: []kmsg.Key{kmsg.Fetch}, Topic: "events", Err: kerr.UnknownServerError, Count: 3},
+		"offset out of range":      {Keys: []kmsg.Key{kmsg.Fetch}, Topic: "events", Err: kerr.OffsetOutOfRange, Count: 2},
+		"ends are not told":        {Keys: []kmsg.Key{kmsg.ListOffsets}, Topic: "events", Err: kerr.UnknownServerError, Count: 5},
+		"group offsets refused":    {Keys: []kmsg.Key{kmsg.OffsetCommit}, Err: kerr.UnknownServerError, Count: 50},
+		"group forgets its member": {Keys: []kmsg.Key{kmsg.Heartbeat}, Err: kerr.UnknownMemberID, Count: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := newLab(t, 2)
+			l.produce(200)
+			r := l.run()
+			l.awaitTotals()
+			fault := l.cluster.Fault(f)
+			for range 5 {
+				l.produce(200)
+				time.Sleep(20 * time.Millisecond)
+			}
+			must(t, fault.Wait(t.Context(), 1))
+			l.awaitTotals()
+			must(t, r.stop())
+			l.run()
+			l.produce(10)
+			l.awaitTotals()
+		})
+	}
+}
+
+func TestBrokerAwayAtStartOfPartition(t *testing.T) {
+	l := newLab(t, 2)
+	l.produce(100)
+	away := l.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.InitProducerID, kmsg.ListOffsets}, Err: kerr.CoordinatorNotAvailable, Count: -1})
+	r := l.run()
+	must(t, away.Wait(t.Context(), 3))
+	if err := r.Ready(); err == nil {
+		t.Fatal("ready without a broker")
+	}
+	away.Remove()
+	l.awaitTotals()
+	must(t, r.Ready())
+}
+
+// Another producer takes the transactional id while this process still owns the partition, as after a transaction
+// that the broker timed out.
+func TestFencedOwnerRestores(t *testing.T) {
+	l := newLab(t, 1)
+	l.produce(100)
+	l.run()
+	l.awaitTotals()
+	o := l.o.WithDefaults()
+	for range 3 {
+		txn, err := openTransactions(t.Context(), &o, 0, &Deps{Log: l.log()})
+		must(t, err)
+		txn.close()
+		l.produce(100)
+		l.awaitTotals()
+	}
+}
+
+func TestRebalance(t *testing.T) {
+	l := newLab(t, 4)
+	stop := l.produceSteadily()
+	first := l.run()
+	first.awaitSessions(t, 4)
+	second := l.run()
+	second.awaitSessions(t, 2)
+	third := l.run()
+	third.awaitSessions(t, 1)
+	must(t, first.stop())
+	must(t, third.stop())
+	second.awaitSessions(t, 4)
+	stop()
+	l.awaitTotals()
+}
+
+// produceSteadily produces until stop is called.
+func (l *lab) produceSteadily() (stop func()) {
+	done, finished := make(chan struct{}), make(chan struct{})
+	p := &running{}
+	p.wg.Go(func() {
+		defer close(finished)
+		for {
+			select {
+			case <-done:
+				return
+			default:
+				l.produce(50)
+				time.Sleep(2 * time.Millisecond)
+			}
+		}
+	})
+	return func() { close(done); <-finished; p.wg.Wait() }
+}
+
+func (r *running) awaitSessions(t *testing.T, n int) {
+	t.Helper()
+	eventually(t, "sessions run", func() error {
+		running := 0
+		for _, s := range r.snapshot() {
+			if s.phase.Load() == phaseRunning {
+				running++
+			}
+		}
+		if running != n {
+			return fmt.Errorf("%d of %d", running, n)
+		}
+		return nil
+	})
+}
+
+// A zombie stands still between writing and committing a transaction while the group gives its partition to another
+// process. Its commit is refused, and it does not come back before the group has taken it in again.
+func TestZombieIsFenced(t *testing.T) {
+	l := newLab(t, 1)
+	l.produce(100)
+	var armed atomic.Bool
+	entered, leave := make(chan struct{}), make(chan struct{})
+	zombie := l.run(func(o *Options, d *Deps) {
+		o.ClientID = "zombie"
+		d.Crash = func(step string) {
+			if step == "produced" && armed.CompareAndSwap(true, false) {
+				close(entered)
+				<-leave
+			}
+		}
+	})
+	l.awaitTotals()
+	armed.Store(true)
+	l.produce(100)
+	<-entered
+	var cut atomic.Bool
+	cut.Store(true)
+	l.cutOff("zombie", &cut)
+	heir := l.run(func(o *Options, _ *Deps) { o.ClientID = "heir" })
+	heir.awaitSessions(t, 1)
+	l.produce(100)
+	l.awaitTotals()
+	close(leave)
+	eventually(t, "zombie has noticed", func() error {
+		for _, s := range zombie.snapshot() {
+			if s.phase.Load() == phaseRunning {
+				return errors.New("still running")
+			}
+		}
+		return nil
+	})
+	l.produce(100)
+	l.awaitTotals()
+	cut.Store(false)
+	must(t, heir.stop())
+	zombie.awaitSessions(t, 1)
+	l.produce(100)
+	l.awaitTotals()
+}
+
+// cutOff drops the group requests of a process while cut is set.
+func (l *lab) cutOff(clientID string, cut *atomic.Bool) {
+	for _, key := range []kmsg.Key{kmsg.Heartbeat, kmsg.JoinGroup, kmsg.SyncGroup, kmsg.LeaveGroup} {
+		l.cluster.ControlKey(key.Int16(), func(req kmsg.Request) (kmsg.Response, error, bool) {
+			l.cluster.KeepControl()
+			if cut.Load() && strings.HasPrefix(member(req), clientID) {
+				return nil, errors.New("cut off"), true
+			}
+			return nil, nil, false
+		})
+	}
+}
+
+func member(req kmsg.Request) string {
+	switch r := req.(type) {
+	case *kmsg.HeartbeatRequest:
+		return r.MemberID
+	case *kmsg.JoinGroupRequest:
+		return r.MemberID
+	case *kmsg.SyncGroupRequest:
+		return r.MemberID
+	}
+	return ""
+}

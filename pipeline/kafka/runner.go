@@ -1,0 +1,331 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/sourcegraph/conc"
+	"github.com/sourcegraph/conc/pool"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"zyklus/pipeline"
+)
+
+// Deps are what a Runner works with.
+type Deps struct {
+	Sink       pipeline.Sink
+	NewTask    func(topic string, partition int32) Task
+	NewDecoder func() Decoder
+	Now        func() time.Time      // wall clock for event time; default time.Now
+	Log        *slog.Logger          // default: none
+	Registerer prometheus.Registerer // default: no metrics
+	// Job names lifecycles and phases in metrics. Without it there are none by phase.
+	Job *pipeline.Job
+	// Healthy reports why the Sink does not take rows now, nil if it does. Ready asks it. It may be nil.
+	Healthy func() error
+	// Crash is called at the steps of a checkpoint, for tests that kill the process there: `encoded`, `produced` (not
+	// committed yet), `committed`, and `written` (rows are stored, not acknowledged yet). It may be nil.
+	Crash func(step string)
+}
+
+func (d *Deps) crash(step string) {
+	if d.Crash != nil {
+		d.Crash(step)
+	}
+}
+
+func (d *Deps) complete() error {
+	if d.Sink == nil || d.NewTask == nil || d.NewDecoder == nil {
+		return errors.New("kafka: a Runner needs Sink, NewTask and NewDecoder")
+	}
+	if d.Now == nil {
+		d.Now = time.Now
+	}
+	if d.Log == nil {
+		d.Log = slog.New(slog.DiscardHandler)
+	}
+	return nil
+}
+
+// How often the Runner asks for the ends of its partitions, and how old an answer may be before it is not ready.
+const (
+	watchEvery = 250 * time.Millisecond
+	watchLimit = 2 * time.Second
+	answerAge  = 10 * time.Second
+)
+
+// Runner is a member of the consumer group that runs a Task for each partition assigned to it.
+type Runner struct {
+	o        Options
+	d        Deps
+	metrics  *metrics
+	group    *kgo.Client // membership and committed offsets; fetches nothing
+	feed     *feed
+	restores chan struct{} // a token for each restore under way
+	answered atomic.Int64  // Unix nanoseconds of the last answer of the watch
+
+	cancel context.CancelFunc // ends Run
+	wg     conc.WaitGroup     // of sessions
+
+	mu       sync.Mutex
+	sessions map[int32]*session
+	joined   bool
+	stopping bool
+	failure  error // the first one
+}
+
+// New returns a Runner. It connects to nothing yet.
+func New(o Options, d Deps) (*Runner, error) {
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	if err := d.complete(); err != nil {
+		return nil, err
+	}
+	o = o.WithDefaults()
+	r := &Runner{
+		o: o, d: d, sessions: map[int32]*session{}, restores: make(chan struct{}, o.Restores), cancel: func() {},
+	}
+	r.metrics = newMetrics(r)
+	return r, nil
+}
+
+// Run works until ctx ends and then stops in order: a last checkpoint of each partition, a bounded time for the Sink,
+// leaving the group; it returns nil. It returns an error at once if CheckTopics does, and later if something fails
+// that trying again cannot mend. A broker or Sink that is away is waited for. Run may be called once.
+func (r *Runner) Run(ctx context.Context) error {
+	if err := CheckTopics(ctx, r.o); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	r.mu.Lock()
+	r.cancel = cancel
+	r.mu.Unlock()
+	if err := r.open(); err != nil {
+		return err
+	}
+	r.metrics.register(r.d.Registerer)
+	defer r.metrics.unregister(r.d.Registerer)
+	loops := pool.New().WithContext(ctx).WithCancelOnError()
+	loops.Go(r.feed.run)
+	loops.Go(r.watchGroup)
+	loops.Go(r.watch)
+	err := loops.Wait()
+	r.stop()
+	return errors.Join(r.failed(), err)
+}
+
+func (r *Runner) open() (err error) {
+	if r.feed, err = r.o.newFeed(&r.d, r.metrics.clientOpts(r.d.Registerer)...); err != nil {
+		return err
+	}
+	opts := []kgo.Opt{
+		kgo.ConsumerGroup(r.o.Group),
+		kgo.ConsumeTopics(r.o.Topic),
+		kgo.Balancers(kgo.CooperativeStickyBalancer()),
+		kgo.DisableAutoCommit(),
+		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()),
+		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.OnPartitionsAssigned(r.assigned),
+		kgo.OnPartitionsRevoked(r.revoked),
+		kgo.OnPartitionsLost(r.lost),
+	}
+	if r.o.InstanceID != "" {
+		opts = append(opts, kgo.InstanceID(r.o.InstanceID))
+	}
+	r.mu.Lock() // callbacks may come before the client is here, and wait
+	defer r.mu.Unlock()
+	if r.group, err = r.o.newClient("group", r.d.Log, opts...); err != nil {
+		r.feed.cl.Close()
+	}
+	return err
+}
+
+// assigned, revoked and lost are called by the group client, never two at once. They do not wait for restores, and
+// they must not close a client.
+func (r *Runner) assigned(_ context.Context, cl *kgo.Client, got map[string][]int32) {
+	// The group client only knows who owns what; the feed reads. Nothing is fetched before this callback returns.
+	cl.PauseFetchTopics(r.o.Topic)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.joined = true
+	if r.stopping {
+		return
+	}
+	for _, p := range got[r.o.Topic] {
+		if r.sessions[p] != nil {
+			continue
+		}
+		s := newSession(r, p)
+		r.sessions[p] = s
+		r.wg.Go(s.run)
+	}
+	r.d.Log.Info("partitions assigned", "new", got[r.o.Topic], "all", slices.Sorted(maps.Keys(r.sessions)))
+}
+
+func (r *Runner) revoked(_ context.Context, _ *kgo.Client, gone map[string][]int32) {
+	partitions := gone[r.o.Topic]
+	if len(partitions) == 0 {
+		return
+	}
+	r.d.Log.Info("partitions revoked", "partitions", partitions)
+	r.commitOffsets(r.end(partitions, func(s *session) { s.stop(revokeGrace) }))
+}
+
+func (r *Runner) lost(_ context.Context, _ *kgo.Client, gone map[string][]int32) {
+	r.mu.Lock()
+	r.joined = false
+	r.mu.Unlock()
+	partitions := gone[r.o.Topic]
+	if len(partitions) == 0 {
+		return // also called without the group ever having been joined
+	}
+	r.d.Log.Warn("partitions lost: another process may own them", "partitions", partitions)
+	r.end(partitions, (*session).loseNow)
+}
+
+// end ends sessions in the given way, waits for them and returns them.
+func (r *Runner) end(partitions []int32, how func(*session)) (ended []*session) {
+	r.mu.Lock()
+	for _, p := range partitions {
+		if s := r.sessions[p]; s != nil {
+			ended = append(ended, s)
+		}
+	}
+	r.mu.Unlock()
+	for _, s := range ended {
+		how(s)
+	}
+	for _, s := range ended {
+		<-s.done // within the graces, or at once when lost: all that a session waits for ends with its contexts
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, s := range ended {
+		delete(r.sessions, s.partition)
+	}
+	return ended
+}
+
+// stop ends all sessions and leaves the group. No loop runs any more.
+func (r *Runner) stop() {
+	r.mu.Lock()
+	r.stopping = true
+	partitions := slices.Sorted(maps.Keys(r.sessions))
+	r.mu.Unlock()
+	r.commitOffsets(r.end(partitions, func(s *session) { s.stop(r.o.SinkGrace) }))
+	r.wg.Wait()
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if err := r.group.LeaveGroupContext(ctx); err != nil {
+		r.d.Log.Warn("leaving the group", "error", err)
+	}
+	r.group.Close()
+	r.feed.cl.Close()
+}
+
+// fail ends Run with an error.
+func (r *Runner) fail(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.failure == nil {
+		r.failure = err
+	}
+	r.d.Log.Error("stopping", "error", err)
+	r.cancel()
+}
+
+func (r *Runner) failed() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.failure
+}
+
+// watchGroup reads the errors of the group, the only thing that the paused group client returns.
+func (r *Runner) watchGroup(ctx context.Context) error {
+	for ctx.Err() == nil {
+		for _, e := range r.group.PollFetches(ctx).Errors() {
+			switch {
+			case ctx.Err() != nil:
+			case refused(e.Err):
+				return r.o.explain(e.Err)
+			case errors.Is(e.Err, kerr.FencedInstanceID):
+				return fmt.Errorf("another process has joined group %s with the instance id %s: give each its own", r.o.Group, r.o.InstanceID)
+			default:
+				r.d.Log.Warn("group", "error", e.Err)
+				sleep(ctx, time.Second)
+			}
+		}
+	}
+	return nil
+}
+
+// heartbeat asks the group coordinator whether this process is a member of the current generation.
+func (r *Runner) heartbeat(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	member, generation := r.group.GroupMetadata()
+	req := kmsg.NewPtrHeartbeatRequest()
+	req.Group, req.MemberID, req.Generation = r.o.Group, member, generation
+	if r.o.InstanceID != "" {
+		req.InstanceID = &r.o.InstanceID
+	}
+	resp, err := req.RequestWith(ctx, r.group)
+	if err != nil {
+		return fmt.Errorf("ask group coordinator: %w", err)
+	}
+	if err := kerr.ErrorForCode(resp.ErrorCode); err != nil {
+		return fmt.Errorf("group coordinator: %w", err)
+	}
+	return nil
+}
+
+// Ready returns nil if the process does its work: it has joined the group, all partitions assigned to it are restored
+// and run, brokers answer, and the Sink is healthy. Else the error says what is missing.
+func (r *Runner) Ready() error {
+	r.mu.Lock()
+	joined, stopping := r.joined, r.stopping
+	sessions := slices.Collect(maps.Values(r.sessions))
+	r.mu.Unlock()
+	switch {
+	case stopping:
+		return errors.New("stopping")
+	case !joined:
+		return fmt.Errorf("not a member of group %s yet", r.o.Group)
+	}
+	for _, s := range sessions {
+		if s.phase.Load() != phaseRunning {
+			return fmt.Errorf("partition %d is %s", s.partition, s.state())
+		}
+	}
+	if age := time.Since(time.Unix(0, r.answered.Load())); len(sessions) > 0 && age > answerAge {
+		return errors.New("no broker has answered for a while")
+	}
+	if r.d.Healthy != nil {
+		return r.d.Healthy()
+	}
+	return nil
+}
+
+// snapshot returns the sessions, by partition.
+func (r *Runner) snapshot() []*session {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := make([]*session, 0, len(r.sessions))
+	for _, p := range slices.Sorted(maps.Keys(r.sessions)) {
+		all = append(all, r.sessions[p])
+	}
+	return all
+}

@@ -1,0 +1,106 @@
+package kafka
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"zyklus/pipeline"
+)
+
+// transactions writes the checkpoints of one partition, each in one transaction. After any error the outcome is
+// unknown and it is of no more use: a new one finishes or aborts what was left open.
+type transactions struct {
+	cl        *kgo.Client
+	o         *Options
+	partition int32
+	crash     func(step string)
+	records   []kgo.Record // reused: a flushed record belongs to us again
+}
+
+// openTransactions fences every other producer of the partition and waits until their open transaction is resolved.
+func openTransactions(ctx context.Context, o *Options, partition int32, d *Deps) (*transactions, error) {
+	cl, err := o.newClient(fmt.Sprintf("changelog-%d", partition), d.Log,
+		kgo.TransactionalID(o.transactionalID(partition)),
+		kgo.TransactionTimeout(txnTimeout),
+		kgo.RecordPartitioner(kgo.ManualPartitioner()),
+		kgo.ProducerBatchCompression(kgo.Lz4Compression(), kgo.NoCompression()),
+		kgo.ProducerBatchMaxBytes(maxMessage-4<<10),
+	)
+	if err != nil {
+		return nil, err
+	}
+	if _, _, err := cl.ProducerID(ctx); err != nil {
+		cl.Close()
+		return nil, fmt.Errorf("fence former producers of %s: %w", o.transactionalID(partition), err)
+	}
+	return &transactions{cl: cl, o: o, partition: partition, crash: d.crash}, nil
+}
+
+func (t *transactions) close() { t.cl.Close() }
+
+// commit writes the checkpoint's changes and dead letters in one transaction.
+func (t *transactions) commit(ctx context.Context, cp *pipeline.Checkpoint) error {
+	if err := t.cl.BeginTransaction(); err != nil {
+		return fmt.Errorf("begin transaction: %w", err)
+	}
+	if err := t.produce(ctx, cp); err != nil {
+		return fmt.Errorf("write checkpoint %d: %w", cp.Number, err)
+	}
+	t.crash("produced")
+	if err := t.cl.EndTransaction(ctx, kgo.TryCommit); err != nil {
+		return fmt.Errorf("commit checkpoint %d: %w", cp.Number, err)
+	}
+	t.crash("committed")
+	return nil
+}
+
+func (t *transactions) produce(ctx context.Context, cp *pipeline.Checkpoint) error {
+	var first firstError
+	t.records = t.records[:0]
+	for i := range cp.Changes {
+		c := &cp.Changes[i]
+		t.records = append(t.records, kgo.Record{
+			Topic: t.o.ChangelogTopic, Partition: t.partition, Key: c.Key, Value: c.Value,
+		})
+	}
+	at := time.Now()
+	for i := range cp.DeadLetters {
+		t.records = append(t.records, deadLetterRecord(t.o.DeadLetterTopic, t.partition, &cp.DeadLetters[i], at))
+	}
+	for i := range t.records {
+		t.cl.Produce(ctx, &t.records[i], first.note)
+	}
+	if err := t.cl.Flush(ctx); err != nil {
+		return err
+	}
+	err := first.get()
+	clear(t.records)
+	return err
+}
+
+// firstError keeps the first of the errors that the promises of many records report.
+type firstError struct {
+	mu  sync.Mutex
+	err error
+}
+
+func (f *firstError) note(_ *kgo.Record, err error) {
+	if err == nil {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.err == nil {
+		f.err = err
+	}
+}
+
+func (f *firstError) get() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.err
+}

@@ -1,0 +1,203 @@
+package clickhouse
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"syscall"
+
+	ch "github.com/ClickHouse/clickhouse-go/v2"
+)
+
+// class says what an error calls for. Its value is the metric label.
+type class string
+
+const (
+	// classOverload: the server is there and cannot take more now. Wait and try again.
+	classOverload class = "overload"
+	// classNetwork: no answer, or none in time; the outcome of an insert is unknown. Wait and try again.
+	classNetwork class = "network"
+	// classStop: the same insert will fail until a person acts. Try again slowly, and say so.
+	classStop class = "stop"
+	// classUnknown: nothing is known of it. Treated like overload, because giving up loses rows.
+	classUnknown class = "unknown"
+)
+
+// classify is the one place that decides whether an error may pass on its own.
+func classify(err error) class {
+	var exception *ch.Exception
+	if errors.As(err, &exception) {
+		return classifyCode(exception.Code)
+	}
+	var status *ch.HTTPError
+	var op *ch.OpError
+	var netErr net.Error
+	switch {
+	case errors.As(err, &status):
+		return classifyStatus(status.StatusCode)
+	case errors.As(err, &op):
+		return classStop // the driver cannot convert a column: the table's types are not the declared ones
+	case errors.Is(err, ch.ErrAcquireConnTimeout), errors.Is(err, context.DeadlineExceeded):
+		return classNetwork // the attempt took too long; the insert may have happened
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.EPIPE),
+		errors.Is(err, syscall.ECONNRESET), errors.As(err, &netErr), errors.Is(err, net.ErrClosed):
+		return classNetwork // refused, reset or closed: a restart or a cut cable
+	default:
+		return classUnknown
+	}
+}
+
+// classifyCode sorts the server's exceptions.
+func classifyCode(code int32) class {
+	switch code {
+	case 252, // TOO_MANY_PARTS: merges are behind
+		202, 203, // TOO_MANY_SIMULTANEOUS_QUERIES, NO_FREE_CONNECTION
+		241,      // MEMORY_LIMIT_EXCEEDED: of the server or of this insert, merges free it
+		243,      // NOT_ENOUGH_SPACE: TTL, merges or a person free it, and no row must be lost until then
+		159, 160, // TIMEOUT_EXCEEDED, TOO_SLOW
+		201, // QUOTA_EXCEEDED: until its interval ends
+		439, // CANNOT_SCHEDULE_TASK: no thread
+		473, // DEADLOCK_AVOIDED
+		745: // SERVER_OVERLOADED
+		return classOverload
+	case 209, 210, // SOCKET_TIMEOUT, NETWORK_ERROR
+		198, 279, // DNS_ERROR, ALL_CONNECTION_TRIES_FAILED
+		225, 999, // NO_ZOOKEEPER, KEEPER_EXCEPTION: the keeper is away
+		242,           // TABLE_IS_READ_ONLY: the replica has lost its keeper session
+		285, 286, 319, // TOO_FEW_LIVE_REPLICAS, UNSATISFIED_QUORUM_FOR_PREVIOUS_WRITE, UNKNOWN_STATUS_OF_INSERT
+		236, 394, // ABORTED, QUERY_WAS_CANCELLED: the server is shutting down or somebody killed the query
+		3, 32, 33, 101, 271, // UNEXPECTED_END_OF_FILE, ATTEMPT_TO_READ_AFTER_EOF, CANNOT_READ_ALL_DATA, UNEXPECTED_PACKET, CANNOT_DECOMPRESS: a cut stream
+		425, 499: // SYSTEM_ERROR, S3_ERROR
+		return classNetwork
+	case 60, 81, 218, // UNKNOWN_TABLE, UNKNOWN_DATABASE, TABLE_IS_DROPPED
+		8, 10, 16, 20, 47, // no such column, in all its names
+		6, 27, 53, 70, 72, 117, 349, // types do not match the declared ones
+		164, 497, // READONLY, ACCESS_DENIED
+		192, 193, 194, 195, 516, // user, password, address not allowed
+		115, 452, // UNKNOWN_SETTING, SETTING_CONSTRAINT_VIOLATION
+		36, 48, 62: // BAD_ARGUMENTS, NOT_IMPLEMENTED, SYNTAX_ERROR: this version of the server does not know our SQL
+		return classStop
+	default:
+		return classUnknown
+	}
+}
+
+// classifyStatus sorts answers that do not come from ClickHouse itself but from something in front of it.
+func classifyStatus(status int) class {
+	switch {
+	case status == http.StatusTooManyRequests, status >= 500:
+		return classOverload // a load balancer without a living server
+	case status >= 400:
+		return classStop // refused as such: credentials, path, size
+	default:
+		return classUnknown
+	}
+}
+
+// problem is an error with a line for a person.
+type problem struct {
+	text  string
+	cause error
+}
+
+func (p *problem) Error() string { return p.text }
+func (p *problem) Unwrap() error { return p.cause }
+
+// explain turns an error of the driver into one line that says what to do. The cause stays inside.
+func (c *Client) explain(err error) error {
+	if err == nil {
+		return nil
+	}
+	var known *problem
+	if errors.Is(err, context.Canceled) || errors.As(err, &known) {
+		return err
+	}
+	var exception *ch.Exception
+	text := ""
+	if errors.As(err, &exception) {
+		text = c.explainException(exception)
+	} else {
+		text = c.explainTransport(err)
+	}
+	return &problem{c.scrub(text), err}
+}
+
+func (c *Client) explainException(e *ch.Exception) string {
+	message := oneLine(e.Message)
+	switch e.Code {
+	case 516, 192, 193, 194:
+		return fmt.Sprintf("ClickHouse refuses user %q: wrong user name or password (check clickhouse.username and clickhouse.password)", c.opts.Username)
+	case 195:
+		return fmt.Sprintf("ClickHouse does not let user %q in from this address: allow it in the user's HOST clause", c.opts.Username)
+	case 497:
+		return fmt.Sprintf("ClickHouse user %q lacks a right: %s", c.opts.Username, message)
+	case 164:
+		return fmt.Sprintf("ClickHouse user %q is read-only: use one that may write (%s)", c.opts.Username, message)
+	case 81:
+		return fmt.Sprintf("ClickHouse database %q does not exist: run `zyklus migrate`", c.opts.Database)
+	case 60, 218:
+		return fmt.Sprintf("ClickHouse table is missing: run `zyklus migrate` (%s)", message)
+	case 8, 10, 16, 20, 47:
+		return fmt.Sprintf("ClickHouse column is missing: run `zyklus migrate` (%s)", message)
+	case 252:
+		return "ClickHouse cannot merge as fast as it is written to (too many parts); waiting"
+	case 241:
+		return fmt.Sprintf("ClickHouse is out of memory; waiting (%s)", message)
+	case 243:
+		return fmt.Sprintf("ClickHouse is out of disk space: free some; waiting (%s)", message)
+	default:
+		return fmt.Sprintf("ClickHouse error %d: %s", e.Code, message)
+	}
+}
+
+func (c *Client) explainTransport(err error) string {
+	where := strings.Join(c.opts.Addrs, ", ")
+	var dns *net.DNSError
+	var status *ch.HTTPError
+	var urlErr *url.Error
+	if errors.As(err, &urlErr) {
+		err = urlErr.Err // the URL is a page long and says nothing
+	}
+	switch {
+	case errors.As(err, &dns):
+		return fmt.Sprintf("no ClickHouse at %s: host %q is not known (check clickhouse.addrs)", where, dns.Name)
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Sprintf("no ClickHouse at %s: connection refused (is it running, is the port right for protocol %s?)", where, c.opts.Protocol)
+	case errors.Is(err, ch.ErrAcquireConnTimeout), errors.Is(err, context.DeadlineExceeded):
+		return fmt.Sprintf("ClickHouse at %s does not answer in time", where)
+	case strings.Contains(err.Error(), "unexpected packet"), strings.Contains(err.Error(), "malformed HTTP"):
+		return fmt.Sprintf("the server at %s does not speak protocol %s: native is port 9000, http is port 8123", where, c.opts.Protocol)
+	case strings.Contains(err.Error(), "tls: "), strings.Contains(err.Error(), "x509: "):
+		return fmt.Sprintf("no TLS connection to ClickHouse at %s: %s", where, oneLine(err.Error()))
+	case errors.As(err, &status):
+		return fmt.Sprintf("ClickHouse at %s answers HTTP status %d: %s", where, status.StatusCode, oneLine(status.Err.Error()))
+	default:
+		return fmt.Sprintf("ClickHouse at %s: %s", where, oneLine(err.Error()))
+	}
+}
+
+// scrub removes the password, should a library have put it into a text.
+func (c *Client) scrub(text string) string {
+	if c.opts.Password == "" {
+		return text
+	}
+	for _, secret := range []string{c.opts.Password, url.QueryEscape(c.opts.Password), url.PathEscape(c.opts.Password)} {
+		text = strings.ReplaceAll(text, secret, "[password]")
+	}
+	return text
+}
+
+// oneLine folds white space and cuts what nobody reads.
+func oneLine(s string) string {
+	const limit = 300
+	s = strings.Join(strings.Fields(s), " ")
+	if len(s) > limit {
+		s = strings.ToValidUTF8(s[:limit], "") + "…"
+	}
+	return s
+}

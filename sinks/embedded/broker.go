@@ -1,0 +1,122 @@
+package embedded
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"os"
+	"strings"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+)
+
+// BrokerOptions configures StartBroker and ServeBroker.
+type BrokerOptions struct {
+	// Addr is the address "host:port"; the default is 127.0.0.1 and a port the
+	// system chooses. Clients are told this host, so that it must be one they
+	// can reach.
+	Addr string
+	// DataDir makes topics, records, group offsets and producers' states
+	// durable: they survive a kill of the process. If it is empty everything is
+	// kept in memory, which then grows with every record.
+	DataDir string
+	// SyncWrites makes every record survive a power loss too, at the cost of
+	// one fsync for each batch.
+	SyncWrites bool
+	// AutoCreateTopics lets clients create topics by asking for them.
+	AutoCreateTopics bool
+	// Partitions is the number of partitions of topics created without one. The
+	// default is 10.
+	Partitions int
+	// Configs are broker configurations, over those of this package: heartbeats
+	// of consumer groups every 200 ms, so that they rebalance fast; log
+	// cleaning, which is compaction and retention, every 10 s.
+	Configs map[string]string
+	// Log, if set, gets the broker's warnings, line by line.
+	Log func(line string)
+	// Stdout is where ServeBroker's READY line goes; the default is os.Stdout.
+	Stdout io.Writer
+}
+
+// Broker is a Kafka broker: one node that speaks the protocol of Kafka with
+// groups (classic and KIP-848), transactions and compaction.
+type Broker struct {
+	cluster *kfake.Cluster
+	addr    string
+}
+
+// StartBroker starts a broker within this process.
+func StartBroker(opts BrokerOptions) (*Broker, error) {
+	addr := firstOf(opts.Addr, "127.0.0.1:0")
+	kopts := []kfake.Opt{
+		kfake.NumBrokers(1),
+		// The port is part of the address: kfake would choose both itself.
+		kfake.ListenFn(func(network, _ string) (net.Listener, error) { return net.Listen(network, addr) }),
+		kfake.ClusterID("zyklus"),
+		kfake.BrokerConfigs(brokerConfigs(opts.Configs)),
+	}
+	if opts.DataDir != "" {
+		kopts = append(kopts, kfake.DataDir(opts.DataDir))
+	}
+	if opts.SyncWrites {
+		kopts = append(kopts, kfake.SyncWrites())
+	}
+	if opts.AutoCreateTopics {
+		kopts = append(kopts, kfake.AllowAutoTopicCreation())
+	}
+	if opts.Partitions > 0 {
+		kopts = append(kopts, kfake.DefaultNumPartitions(opts.Partitions))
+	}
+	if opts.Log != nil {
+		kopts = append(kopts, kfake.WithLogger(kfake.BasicLogger(&lineWriter{line: opts.Log}, kfake.LogLevelWarn)))
+	}
+	cluster, err := kfake.NewCluster(kopts...)
+	if err != nil {
+		return nil, fmt.Errorf("embedded broker on %s: %w", addr, err)
+	}
+	return &Broker{cluster: cluster, addr: strings.Join(cluster.ListenAddrs(), ",")}, nil
+}
+
+// brokerConfigs puts the given configurations over the defaults.
+func brokerConfigs(given map[string]string) map[string]string {
+	configs := map[string]string{
+		"group.consumer.heartbeat.interval.ms": "200",
+		"log.cleaner.backoff.ms":               "10000",
+	}
+	maps.Copy(configs, given)
+	return configs
+}
+
+// Addr is the address "host:port" of the broker.
+func (b *Broker) Addr() string { return b.addr }
+
+// Cluster is the broker itself, for tests that inject faults, move leaders or
+// force compaction.
+func (b *Broker) Cluster() *kfake.Cluster { return b.cluster }
+
+// Close stops the broker and writes its state to DataDir. A second Close does
+// nothing.
+func (b *Broker) Close() { b.cluster.Close() }
+
+// ServeBroker runs a broker in this process, which should do nothing else. It
+// prints one line "READY host:port" and returns nil after ctx ends, after
+// SIGTERM or SIGINT, or, under a supervisor, after the end of standard input.
+func ServeBroker(ctx context.Context, opts BrokerOptions) error {
+	ctx, stop := untilStopped(ctx)
+	defer stop()
+	if opts.Log == nil {
+		opts.Log = func(line string) { _, _ = fmt.Fprintln(os.Stderr, line) }
+	}
+	b, err := StartBroker(opts)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	if err := announce(opts.Stdout, b.Addr()); err != nil {
+		return fmt.Errorf("embedded broker: %w", err)
+	}
+	<-ctx.Done()
+	return nil
+}

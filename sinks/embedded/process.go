@@ -1,0 +1,117 @@
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+)
+
+// parentEnv is set by a supervisor for its child: the child then stops when its
+// standard input ends, which the kernel sees to if the parent dies.
+const parentEnv = "ZYKLUS_STOP_WITH_STDIN"
+
+// stopTime is how long a child may take to stop before it ends itself the hard
+// way. It covers two drain times and the engine's own shutdown.
+const stopTime = 2*drainTime + 5*time.Second
+
+// ServeOptions configures ServeClickHouse.
+type ServeOptions struct {
+	// Listen is the address "host:port". The default is 127.0.0.1 and a port
+	// the system chooses. There is no access control: whoever reaches the
+	// address may do everything.
+	Listen string
+	// DataDir holds databases and inserts under way. It is created; one process
+	// may use it at a time.
+	DataDir string
+	// Library says where libchdb is, or how to get it.
+	Library LibraryOptions
+	// Temporary removes DataDir at the end.
+	Temporary bool
+	// Stdout is where the READY line goes; the default is os.Stdout.
+	Stdout io.Writer
+}
+
+// ServeClickHouse runs the embedded ClickHouse in this process, which should do
+// nothing else and must not be built with -race. It prints one line
+// "READY http://host:port" once it answers requests.
+//
+// It returns nil after ctx ends, after SIGTERM or SIGINT, or, under a
+// supervisor, after the end of standard input. It then lets running statements
+// finish for 5 s and kills those that take longer. If the engine does not stop
+// at all the process exits with status 1.
+func ServeClickHouse(ctx context.Context, opts ServeOptions) (err error) {
+	if opts.DataDir == "" {
+		return errors.New("embedded clickhouse: no data directory given")
+	}
+	ctx, stop := untilStopped(ctx)
+	defer stop()
+	library, err := Library(ctx, opts.Library)
+	if err != nil {
+		return err
+	}
+	if opts.Temporary {
+		defer func() { _ = os.RemoveAll(opts.DataDir) }()
+	}
+	// The address is taken first: a second process on it fails at once.
+	ln, err := net.Listen("tcp", firstOf(opts.Listen, "127.0.0.1:0"))
+	if err != nil {
+		return fmt.Errorf("embedded clickhouse: %w", err)
+	}
+	srv, err := newServer(library, opts.DataDir)
+	if err != nil {
+		_ = ln.Close()
+		return fmt.Errorf("embedded clickhouse: %w", err)
+	}
+	if err := announce(opts.Stdout, "http://"+ln.Addr().String()); err != nil {
+		return fmt.Errorf("embedded clickhouse: %w", err)
+	}
+	if err := srv.serve(ctx, ln); err != nil {
+		return fmt.Errorf("embedded clickhouse: %w", err)
+	}
+	return nil
+}
+
+// announce prints the READY line.
+func announce(w io.Writer, address string) error {
+	if w == nil {
+		w = os.Stdout
+	}
+	if _, err := fmt.Fprintf(w, "READY %s\n", address); err != nil {
+		return fmt.Errorf("announce the address: %w", err)
+	}
+	return nil
+}
+
+// untilStopped returns a context that ends with SIGTERM, SIGINT or, under a
+// supervisor, with the end of standard input. From then on the process has
+// stopTime left.
+func untilStopped(parent context.Context) (context.Context, func()) {
+	ctx, cancel := signal.NotifyContext(parent, syscall.SIGTERM, os.Interrupt)
+	if os.Getenv(parentEnv) != "" {
+		// This goroutine ends with the process: a read of standard input cannot
+		// be interrupted.
+		go func() {
+			_, _ = io.Copy(io.Discard, os.Stdin)
+			cancel()
+		}()
+	}
+	var deadline *time.Timer
+	armed := make(chan struct{})
+	unhook := context.AfterFunc(ctx, func() {
+		defer close(armed)
+		deadline = time.AfterFunc(stopTime, func() { os.Exit(1) })
+	})
+	return ctx, func() {
+		if !unhook() {
+			<-armed
+			deadline.Stop()
+		}
+		cancel()
+	}
+}
