@@ -51,3 +51,19 @@ func quoted(value string) string {
 	}
 	return value
 }
+
+// Banner writes addresses and queries as text, to be printed before the first Render: after Close it is still there.
+func Banner(addresses []Address, queries []Query) string {
+	var b strings.Builder
+	name := 0
+	for _, a := range addresses {
+		name = max(name, widths.StringWidth(a.Name))
+	}
+	for _, a := range addresses {
+		fmt.Fprintf(&b, "%s  %s\n", widths.FillRight(a.Name, name), a.URL)
+	}
+	for _, q := range queries {
+		fmt.Fprintf(&b, "\n%s\n%s\n", q.Title, strings.Trim(q.Text, "\n"))
+	}
+	return b.String()
+}

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -27,8 +26,9 @@ type View struct {
 	options Options
 	closed  bool
 
-	shown screen   // of the frame that is on the terminal; zero: none
-	lines []string // of that frame
+	entered bool     // the terminal is ours
+	shown   screen   // of the frame that is on it
+	lines   []string // of that frame
 
 	due time.Time // of the next plain line
 }
@@ -103,7 +103,7 @@ func (v *View) redraw(s Snapshot) string {
 	now := screen{columns, rows, v.options.Colour}
 	lines := now.frame(s)
 	var b strings.Builder
-	if v.shown == (screen{}) {
+	if !v.entered {
 		b.WriteString(enter)
 	}
 	if v.shown != now {
@@ -118,10 +118,11 @@ func (v *View) redraw(s Snapshot) string {
 		if i < len(v.lines) && v.lines[i] == text {
 			continue
 		}
-		fmt.Fprintf(&b, "\x1b[%d;1H%s\x1b[K", i+1, text)
+		// Erased first: after a line that fills the row the cursor stands on its last cell and would erase that.
+		fmt.Fprintf(&b, "\x1b[%d;1H\x1b[K%s", i+1, text)
 	}
 	b.WriteString(home)
-	v.shown, v.lines = now, slices.Clone(lines)
+	v.entered, v.shown, v.lines = true, now, lines
 	return b.String()
 }
 
@@ -131,7 +132,7 @@ func (v *View) Close() error {
 		return nil
 	}
 	v.closed = true
-	if v.shown == (screen{}) {
+	if !v.entered {
 		return nil
 	}
 	if _, err := io.WriteString(v.out, leave); err != nil {
