@@ -191,7 +191,7 @@ func (s *ledgerState) complete(f *pipeline.Fold, e *pipeline.Event) {
 	if calendar.Day(f.Now)-calendar.Day(e.At) > HorizonDays && s.beyond(f) {
 		f.Refuse(pipeline.DeadLetter{
 			Kind: pipeline.ErrOrderTooOld, Cause: "the order is older than the ledger reaches back, and may be a repeat",
-			Money: e.Amount, Value: slices.Clone(e.Raw), Origin: e.Origin,
+			At: e.At, Money: e.Amount, Value: slices.Clone(e.Raw), Origin: e.Origin,
 		})
 		return
 	}

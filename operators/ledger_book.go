@@ -148,7 +148,7 @@ func (s *ledgerState) giveUp(f *pipeline.Fold, e *pipeline.Event) {
 	}
 	f.Refuse(pipeline.DeadLetter{
 		Kind: pipeline.ErrOrderUnknown, Cause: e.Kind.String() + " names an order that is not in the ledger",
-		Money: e.Amount, Value: slices.Clone(e.Raw), Origin: e.Origin,
+		At: e.At, Money: e.Amount, Value: slices.Clone(e.Raw), Origin: e.Origin,
 	})
 }
 

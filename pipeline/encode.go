@@ -82,7 +82,7 @@ func (w *work) unsettled() (at int64) {
 		at = w.open[n-1].at
 	}
 	if n := len(w.live.letters); n > 0 {
-		at = max(at, w.live.letters[n-1].At)
+		at = max(at, w.live.letters[n-1].refused)
 	}
 	return at
 }

@@ -73,4 +73,6 @@ type DeadLetter struct {
 	Key    []byte
 	Value  []byte
 	Origin Origin
+
+	refused int64 // when an accepted event ended so; 0 if it was never accepted
 }

@@ -118,7 +118,7 @@ func (f *Fold) Touch(table *Table, key []byte) {
 
 // Refuse ends an accepted event as a dead letter. It takes effect once the watermark has passed Now.
 func (f *Fold) Refuse(l DeadLetter) {
-	l.At = f.Now
+	l.refused = f.Now
 	*f.letters = append(*f.letters, l)
 }
 

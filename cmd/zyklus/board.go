@@ -10,6 +10,7 @@ import (
 
 	dto "github.com/prometheus/client_model/go"
 
+	"zyklus/cmd/zyklus/internal/view"
 	"zyklus/sinks/clickhouse"
 )
 
@@ -20,8 +21,15 @@ type board struct {
 
 	done     time.Time // when the history had been processed; zero until then
 	doneAt   int64     // events processed by then
-	previous int64     // events processed at the last look
+	previous int64     // events processed when the rate was last taken
 	looked   time.Time
+	rate     float64 // events per second
+
+	written   time.Time // event time up to which ClickHouse has everything
+	writtenAt time.Time // when that was first seen
+	lost      int64     // customers lost within the last day of the clock
+	changes   []view.Change
+	notice    string
 }
 
 // historyFed notes that the whole history is in the topic.

@@ -10,9 +10,16 @@ import (
 	"syscall"
 )
 
+// crashAt is taken out of the environment before the configuration sees a variable that is no setting.
+var crashAt = func() string {
+	at := os.Getenv("ZYKLUS_CRASH")
+	_ = os.Unsetenv("ZYKLUS_CRASH")
+	return at
+}()
+
 // crashPoint kills this process at the n-th time of a step: ZYKLUS_CRASH=committed:3. It is built for crash tests only.
 func crashPoint() func(step string) {
-	step, count, ok := strings.Cut(os.Getenv("ZYKLUS_CRASH"), ":")
+	step, count, ok := strings.Cut(crashAt, ":")
 	n, err := strconv.ParseInt(count, 10, 64)
 	if !ok || err != nil {
 		return nil

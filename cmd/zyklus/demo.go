@@ -18,6 +18,7 @@ import (
 
 	"zyklus/bench/simulator"
 	"zyklus/cmd/zyklus/internal/config"
+	"zyklus/cmd/zyklus/internal/view"
 )
 
 // demoHistory is how much history the demo replays before it plays on.
@@ -282,26 +283,31 @@ func terminal(w io.Writer) bool {
 
 // announce prints where everything is and what to ask.
 func (d *demo) announce() {
-	_, _ = fmt.Fprintf(d.out, "Kafka       %s   topic %s\nClickHouse  http://%s   database %s\nMetrics     %s/metrics\n\n",
-		d.cfg.Kafka.Brokers[0], d.cfg.Source.Topic, d.cfg.ClickHouse.Addrs[0], d.cfg.ClickHouse.Database, d.service.url())
-	for _, q := range d.questions() {
-		_, _ = fmt.Fprintf(d.out, "%s\n\n", q)
+	_, _ = io.WriteString(d.out, view.Banner(d.addresses(), d.questions()))
+}
+
+// addresses of all parts.
+func (d *demo) addresses() []view.Address {
+	return []view.Address{
+		{Name: "Kafka", URL: d.cfg.Kafka.Brokers[0]},
+		{Name: "ClickHouse", URL: "http://" + d.cfg.ClickHouse.Addrs[0]},
+		{Name: "Metrics", URL: d.service.url() + "/metrics"},
 	}
 }
 
 // questions are worth asking, and ready to paste.
-func (d *demo) questions() []string {
-	ask := func(title, sql string) string {
-		return fmt.Sprintf("# %s\ncurl -s 'http://%s/?database=%s' --data-binary \"%s FORMAT PrettyCompactMonoBlock\"",
-			title, d.cfg.ClickHouse.Addrs[0], d.cfg.ClickHouse.Database, sql)
+func (d *demo) questions() []view.Query {
+	ask := func(title, sql string) view.Query {
+		return view.Query{Title: title, Text: fmt.Sprintf("curl 'http://%s/?database=%s&default_format=PrettyCompactMonoBlock' -d \"%s\"",
+			d.cfg.ClickHouse.Addrs[0], d.cfg.ClickHouse.Database, sql)}
 	}
-	return []string{
+	return []view.Query{
 		ask("How many customers are in each phase, and what are they worth?",
-			"SELECT role5_phase, count() AS customers, sum(net_value_365d) AS net_value_365d, round(avg(churn_risk_now), 3) AS churn_risk FROM v_customers GROUP BY role5_phase ORDER BY customers DESC"),
-		ask("Who has just fallen silent, and was worth most?",
-			"SELECT t.at, t.customer_id, t.from_phase, c.net_value, c.overdue_ratio_now FROM v_phase_transitions AS t INNER JOIN v_customers AS c USING (customer_id) WHERE t.cause = 'deadline' AND t.to_phase = 'inactive' AND t.at > c.clock - INTERVAL 7 DAY ORDER BY c.net_value DESC LIMIT 10"),
-		ask("What should customers at risk be offered?",
-			"SELECT next_category_1, next_category_1_reason, count() AS customers, round(avg(next_category_1_probability), 3) AS probability FROM v_customers WHERE churn_risk_band = 'medium' AND orders > 1 GROUP BY ALL ORDER BY customers DESC LIMIT 10"),
+			"SELECT role5_phase, count() AS customers, sum(net_value_365d) AS value, round(avg(churn_risk_now), 3) AS churn_risk FROM v_customers GROUP BY role5_phase ORDER BY customers DESC"),
+		ask("Who has fallen silent within the last week, and was worth most?",
+			"SELECT t.at, t.customer_id, t.from_phase, c.net_value, round(c.overdue_ratio_now, 1) AS overdue FROM v_phase_transitions AS t JOIN v_customers AS c USING (customer_id) WHERE t.cause = 'deadline' AND t.to_phase = 'inactive' AND c.role5_phase = 'inactive' AND t.at > c.clock - INTERVAL 7 DAY ORDER BY c.net_value DESC LIMIT 10"),
+		ask("What should good customers at risk be offered next?",
+			"SELECT next_category_1, count() AS customers, round(avg(next_category_1_probability), 3) AS probability FROM v_customers WHERE churn_risk_band = 'medium' AND orders > 1 GROUP BY next_category_1 ORDER BY customers DESC LIMIT 10"),
 	}
 }
 

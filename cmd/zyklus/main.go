@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	_ "time/tzdata" // zones for images without zone files
 
 	"github.com/spf13/cobra"
 )

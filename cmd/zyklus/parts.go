@@ -25,24 +25,25 @@ type parts struct {
 }
 
 // startParts starts them; what is started when one fails is stopped again.
-func startParts(ctx context.Context, cfg *config.Config, log *slog.Logger) (p *parts, err error) {
-	p = &parts{log: log}
-	defer func() {
-		if err != nil {
-			p.stop()
-		}
-	}()
+func startParts(ctx context.Context, cfg *config.Config, log *slog.Logger) (*parts, error) {
+	p := &parts{log: log}
+	if err := p.start(ctx, cfg); err != nil {
+		p.stop()
+		return nil, err
+	}
+	return p, nil
+}
+
+func (p *parts) start(ctx context.Context, cfg *config.Config) error {
 	if cfg.ClickHouse.Embedded {
 		if err := p.startClickHouse(ctx, &cfg.ClickHouse); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if cfg.Kafka.Embedded {
-		if err := p.startBroker(&cfg.Kafka); err != nil {
-			return nil, err
-		}
+		return p.startBroker(&cfg.Kafka)
 	}
-	return p, nil
+	return nil
 }
 
 func (p *parts) startBroker(cfg *config.Kafka) error {

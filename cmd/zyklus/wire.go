@@ -105,10 +105,14 @@ func kafkaOptions(cfg *config.Config) kafka.Options {
 
 func clickhouseOptions(cfg *config.Config) clickhouse.Options {
 	c := &cfg.ClickHouse
-	return clickhouse.Options{
+	o := clickhouse.Options{
 		Addrs: c.Addrs, Protocol: c.Protocol, Database: c.Database, Username: c.Username,
 		Password: c.Password.Reveal(), TLS: c.TLS,
 	}
+	if c.Embedded {
+		o.Compression = "none" // on one machine it costs more than it saves
+	}
+	return o
 }
 
 // kafkaDeps is what the Runner works with.

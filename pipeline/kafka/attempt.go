@@ -247,7 +247,7 @@ func (a *attempt) apply(rec *kgo.Record, err error) {
 	case errors.As(err, &bad):
 		// Copies: the record's memory is shared with its whole batch.
 		a.task.Reject(pipeline.DeadLetter{
-			Kind: bad.Kind, Cause: bad.Cause, Key: clone(rec.Key), Value: clone(rec.Value), Origin: origin,
+			Kind: bad.Kind, Cause: bad.Cause, At: a.event.At, Key: clone(rec.Key), Value: clone(rec.Value), Origin: origin,
 		})
 	default:
 		panic("BUG: decoder returned an error that is no RecordError: " + err.Error())

@@ -72,7 +72,7 @@ func NewProjector(o Options, sink pipeline.Sink, table *pipeline.Table, log *slo
 // Run copies until ctx ends and returns nil, or the error of a Sink that cannot write or of a broker that refuses.
 // It is a member of the group <group>-dead-letters.
 func (p *Projector) Run(ctx context.Context) error {
-	cl, err := p.o.newClient("dead-letters", p.log,
+	opts := []kgo.Opt{
 		kgo.ConsumerGroup(p.o.Group+"-dead-letters"),
 		kgo.ConsumeTopics(p.o.DeadLetterTopic),
 		kgo.Balancers(kgo.CooperativeStickyBalancer()),
@@ -82,7 +82,11 @@ func (p *Projector) Run(ctx context.Context) error {
 		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
-	)
+	}
+	if p.o.InstanceID != "" { // else a killed process keeps its partitions until its session times out
+		opts = append(opts, kgo.InstanceID(p.o.InstanceID))
+	}
+	cl, err := p.o.newClient("dead-letters", p.log, opts...)
 	if err != nil {
 		return err
 	}

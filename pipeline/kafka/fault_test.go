@@ -16,23 +16,26 @@ import (
 // Every fault costs at most an attempt, and never an event.
 func TestFaults(t *testing.T) {
 	const changelog = "zyklus-g-changelog"
-	for name, f := range map[string]kfake.Fault{
-		"commit refused":           {Keys: []kmsg.Key{kmsg.EndTxn}, Err: kerr.UnknownServerError, Count: 2},
-		"commit with lost answer":  {Keys: []kmsg.Key{kmsg.EndTxn}, Err: kerr.RequestTimedOut, Count: 30},
-		"commit fenced":            {Keys: []kmsg.Key{kmsg.EndTxn}, Err: kerr.ProducerFenced, Count: 2},
-		"commit of unknown state":  {Keys: []kmsg.Key{kmsg.EndTxn}, Err: kerr.InvalidTxnState, Count: 2},
-		"coordinator moves":        {Keys: []kmsg.Key{kmsg.EndTxn}, Err: kerr.NotCoordinator, Count: 3},
-		"changelog refused":        {Keys: []kmsg.Key{kmsg.Produce}, Topic: changelog, Err: kerr.InvalidRecord, Count: 2},
-		"changelog leader moves":   {Keys: []kmsg.Key{kmsg.Produce}, Topic: changelog, Err: kerr.NotLeaderForPartition, Count: 3},
-		"changelog answer lost":    {Keys: []kmsg.Key{kmsg.Produce}, Topic: changelog, Err: kerr.NotEnoughReplicasAfterAppend, Count: 3},
-		"changelog fenced":         {Keys: []kmsg.Key{kmsg.Produce}, Topic: changelog, Err: kerr.InvalidProducerEpoch, Count: 2},
-		"producer id refused":      {Keys: []kmsg.Key{kmsg.InitProducerID}, Err: kerr.UnknownServerError, Count: 3},
-		"input leader moves":       {Keys: []kmsg.Key{kmsg.Fetch}, Topic: "events", Err: kerr.NotLeaderForPartition, Count: 3},
-		"input broken":             {Keys: []kmsg.Key{kmsg.Fetch}, Topic: "events", Err: kerr.UnknownServerError, Count: 3},
-		"offset out of range":      {Keys: []kmsg.Key{kmsg.Fetch}, Topic: "events", Err: kerr.OffsetOutOfRange, Count: 2},
-		"ends are not told":        {Keys: []kmsg.Key{kmsg.ListOffsets}, Topic: "events", Err: kerr.UnknownServerError, Count: 5},
-		"group offsets refused":    {Keys: []kmsg.Key{kmsg.OffsetCommit}, Err: kerr.UnknownServerError, Count: 50},
-		"group forgets its member": {Keys: []kmsg.Key{kmsg.Heartbeat}, Err: kerr.UnknownMemberID, Count: 1},
+	for name, f := range map[string][]kfake.Fault{
+		"commit refused":          {{Keys: []kmsg.Key{kmsg.EndTxn}, Err: kerr.UnknownServerError, Count: 2}},
+		"commit with lost answer": {{Keys: []kmsg.Key{kmsg.EndTxn}, Err: kerr.RequestTimedOut, Count: 3}},
+		"commit fenced":           {{Keys: []kmsg.Key{kmsg.EndTxn}, Err: kerr.ProducerFenced, Count: 2}},
+		"commit of unknown state": {{Keys: []kmsg.Key{kmsg.EndTxn}, Err: kerr.InvalidTxnState, Count: 2}},
+		"coordinator moves":       {{Keys: []kmsg.Key{kmsg.EndTxn}, Err: kerr.NotCoordinator, Count: 3}},
+		"changelog refused":       {{Keys: []kmsg.Key{kmsg.Produce}, Topic: changelog, Err: kerr.InvalidRecord, Count: 2}},
+		"changelog leader moves":  {{Keys: []kmsg.Key{kmsg.Produce}, Topic: changelog, Err: kerr.NotLeaderForPartition, Count: 3}},
+		"changelog answer lost":   {{Keys: []kmsg.Key{kmsg.Produce}, Topic: changelog, Err: kerr.NotEnoughReplicasAfterAppend, Count: 3}},
+		"changelog fenced":        {{Keys: []kmsg.Key{kmsg.Produce}, Topic: changelog, Err: kerr.InvalidProducerEpoch, Count: 2}},
+		"producer id refused": {
+			{Keys: []kmsg.Key{kmsg.EndTxn}, Err: kerr.UnknownServerError},
+			{Keys: []kmsg.Key{kmsg.InitProducerID}, Err: kerr.UnknownServerError, Count: 3},
+		},
+		"input leader moves":       {{Keys: []kmsg.Key{kmsg.Fetch}, Topic: "events", Err: kerr.NotLeaderForPartition, Count: 3}},
+		"input broken":             {{Keys: []kmsg.Key{kmsg.Fetch}, Topic: "events", Err: kerr.UnknownServerError, Count: 3}},
+		"offset out of range":      {{Keys: []kmsg.Key{kmsg.Fetch}, Topic: "events", Err: kerr.OffsetOutOfRange, Count: 2}},
+		"ends are not told":        {{Keys: []kmsg.Key{kmsg.ListOffsets}, Topic: "events", Err: kerr.UnknownServerError, Count: 5}},
+		"group offsets refused":    {{Keys: []kmsg.Key{kmsg.OffsetCommit}, Err: kerr.UnknownServerError, Count: 50}},
+		"group forgets its member": {{Keys: []kmsg.Key{kmsg.Heartbeat}, Err: kerr.UnknownMemberID, Count: 1}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -40,12 +43,12 @@ func TestFaults(t *testing.T) {
 			l.produce(200)
 			r := l.run()
 			l.awaitTotals()
-			fault := l.cluster.Fault(f)
+			fault := l.cluster.Fault(f...)
 			for range 5 {
 				l.produce(200)
 				time.Sleep(20 * time.Millisecond)
 			}
-			must(t, fault.Wait(t.Context(), 1))
+			must(t, fault.Wait(t.Context(), len(f)))
 			l.awaitTotals()
 			must(t, r.stop())
 			l.run()
@@ -164,6 +167,7 @@ func TestZombieIsFenced(t *testing.T) {
 	heir.awaitSessions(t, 1)
 	l.produce(100)
 	l.awaitTotals()
+	fences := l.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.InitProducerID}, Observe: true, Count: -1})
 	close(leave)
 	eventually(t, "zombie has noticed", func() error {
 		for _, s := range zombie.snapshot() {
@@ -175,6 +179,10 @@ func TestZombieIsFenced(t *testing.T) {
 	})
 	l.produce(100)
 	l.awaitTotals()
+	time.Sleep(300 * time.Millisecond) // for a try of the zombie that must not be
+	if n := fences.Hits(); n != 0 {
+		t.Fatalf("the zombie has fenced its heir, %d times", n)
+	}
 	cut.Store(false)
 	must(t, heir.stop())
 	zombie.awaitSessions(t, 1)

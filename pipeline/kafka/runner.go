@@ -105,6 +105,9 @@ func New(o Options, d Deps) (*Runner, error) {
 // that trying again cannot mend. A broker or Sink that is away is waited for. Run may be called once.
 func (r *Runner) Run(ctx context.Context) error {
 	if err := CheckTopics(ctx, r.o); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)

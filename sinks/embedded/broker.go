@@ -50,10 +50,14 @@ type Broker struct {
 // StartBroker starts a broker within this process.
 func StartBroker(opts BrokerOptions) (*Broker, error) {
 	addr := firstOf(opts.Addr, "127.0.0.1:0")
+	var door *gate
 	kopts := []kfake.Opt{
 		kfake.NumBrokers(1),
 		// The port is part of the address: kfake would choose both itself.
-		kfake.ListenFn(func(network, _ string) (net.Listener, error) { return net.Listen(network, addr) }),
+		kfake.ListenFn(func(network, _ string) (_ net.Listener, err error) {
+			door, err = newGate(network, addr)
+			return door, err
+		}),
 		kfake.ClusterID("zyklus"),
 		kfake.BrokerConfigs(brokerConfigs(opts.Configs)),
 	}
@@ -75,6 +79,13 @@ func StartBroker(opts BrokerOptions) (*Broker, error) {
 	cluster, err := kfake.NewCluster(kopts...)
 	if err != nil {
 		return nil, fmt.Errorf("embedded broker on %s: %w", addr, err)
+	}
+	defer door.open()
+	if opts.DataDir != "" {
+		if err := abortOpen(door); err != nil {
+			cluster.Close()
+			return nil, fmt.Errorf("embedded broker on %s: recover from the last end: %w", addr, err)
+		}
 	}
 	return &Broker{cluster: cluster, addr: strings.Join(cluster.ListenAddrs(), ",")}, nil
 }

@@ -174,25 +174,31 @@ func (c screen) changes(s Snapshot, room int) []string {
 	}
 	lines := []string{"", c.line().to(indent).put(strong, "Phasenwechsel").put(faint, " · latest changes").String()}
 	for _, change := range s.Changes[:min(len(s.Changes), room-2, mostChanges)] {
+		from, _ := c.phaseName(s, change.From)
+		to, style := c.phaseName(s, change.To)
 		l := c.line().to(indent).put(faint, change.At.Format("2006-01-02 15:04"))
 		l.to(20).put(normal, cut(clean(change.Customer), 15))
-		l.to(36).put(faint, change.From+" → ").put(s.styleOf(change.To), change.To)
+		l.to(36).put(faint, from+" → ").put(style, to)
 		l.right(c.columns-indent, faint, change.Cause)
 		lines = append(lines, l.String())
 	}
 	return lines
 }
 
-// styleOf is the style of the phase that has a label or id.
-func (s Snapshot) styleOf(phase string) style {
-	i := slices.IndexFunc(s.Phases, func(p PhaseCount) bool { return phase == p.ID || phase == p.LabelDe || phase == p.LabelEn })
+// phaseName is how a phase is called where there is room for labels, and where there is not, and its style.
+func (c screen) phaseName(s Snapshot, id string) (string, style) {
+	i := slices.IndexFunc(s.Phases, func(p PhaseCount) bool { return p.ID == id })
 	if i < 0 {
-		return normal
+		return id, normal
 	}
+	look := normal
 	if mark := s.Phases[i].Churned; mark == "lost" || mark == "at_risk" {
-		return churnStyle(mark)
+		look = churnStyle(mark)
 	}
-	return normal
+	if c.columns >= 105 {
+		return s.Phases[i].LabelDe, look
+	}
+	return id, look
 }
 
 // addresses shows where the parts listen, several a line.

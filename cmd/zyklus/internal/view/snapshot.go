@@ -47,7 +47,7 @@ type PhaseCount struct {
 type Change struct {
 	At       time.Time
 	Customer string
-	From, To string // labels or ids of phases
+	From, To string // ids of phases; shown by their labels where there is room
 	Cause    string // deadline, correction, or an event's type
 }
 

@@ -92,7 +92,7 @@ func (v *View) isDue(now time.Time) bool {
 // Sequences of the terminal: alternate screen, cursor and automatic line breaks off, and back.
 const (
 	enter = "\x1b[?1049h\x1b[?25l\x1b[?7l"
-	leave = "\x1b[?7h\x1b[?25h\x1b[?1049l"
+	leave = "\x1b[2J\x1b[?7h\x1b[?25h\x1b[?1049l"
 	wipe  = "\x1b[2J"
 	home  = "\x1b[H"
 )

@@ -1,0 +1,648 @@
+package main
+
+import (
+	"context"
+	varint "encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"net/http"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"zyklus/bench/simulator"
+	"zyklus/pipeline"
+	"zyklus/pipeline/kafka"
+)
+
+// part is an embedded part in a process of its own, which can be killed and started again where it was.
+type part struct {
+	t               testing.TB
+	kind, addr, dir string
+	p               *process
+}
+
+func startPart(t testing.TB, kind string) *part {
+	t.Helper()
+	part := &part{t: t, kind: kind, addr: "127.0.0.1:0", dir: t.TempDir()}
+	part.start()
+	return part
+}
+
+func (p *part) start() {
+	p.t.Helper()
+	p.p = start(p.t, nil, "embedded", p.kind, "--listen", p.addr, "--data-dir", p.dir)
+	p.addr = p.p.ready()
+}
+
+// rigPartitions is the number of partitions of a rig's topic.
+const rigPartitions = 4
+
+// rig is a broker and an engine in processes of their own, and a topic that is fed with simulated time.
+type rig struct {
+	t              testing.TB
+	broker, engine *part
+	topic          string
+	feed           *feeder
+}
+
+func newRig(t testing.TB) *rig {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("runs real processes")
+	}
+	r := &rig{t: t, broker: startPart(t, "broker"), engine: startPart(t, "clickhouse"), topic: "events"}
+	topicOn(t, r.broker.addr, r.topic, rigPartitions, map[string]string{"message.timestamp.type": "LogAppendTime"})
+	r.feed = startFeeder(t, r.broker.addr, r.topic)
+	return r
+}
+
+// deploy makes a group with its own database.
+func (r *rig) deploy(name string) deployment {
+	r.t.Helper()
+	d := deploy(r.t, name, r.topic, r.broker.addr, r.engine.addr, "")
+	if code, out, log := runZyklus(r.t, nil, "migrate", "--config", d.config); code != 0 {
+		r.t.Fatalf("migrate of %s ended with %d\n%s\n%s", name, code, out, log)
+	}
+	return d
+}
+
+// run starts the pipeline of a deployment, with checkpoints every 100 ms.
+func (r *rig) run(d deployment, env ...string) *process {
+	r.t.Helper()
+	return start(r.t, append([]string{"ZYKLUS_KAFKA_CHECKPOINT_INTERVAL=100ms"}, env...), "run", "--config", d.config)
+}
+
+// static makes a process a static member of the group, so that a killed one is replaced at once: others are waited
+// for until their session times out.
+func static(name string) string { return "ZYKLUS_KAFKA_INSTANCE_ID=" + name }
+
+// control runs a deployment that nothing happens to over all that was fed, and stops it.
+func (r *rig) control(name string, at time.Time) deployment {
+	r.t.Helper()
+	d := r.deploy(name)
+	p := start(r.t, nil, "run", "--config", d.config)
+	d.awaitClock(r.t, rigPartitions, at)
+	r.awaitLetters(d)
+	if code := p.stop(20 * time.Second); code != 0 {
+		r.t.Fatalf("the control run ended with %d\n%s", code, tail(p.log.String(), 20))
+	}
+	return d
+}
+
+// http returns where a running pipeline serves its health, as its log says.
+func (p *process) served() string {
+	p.t.Helper()
+	find, url := regexp.MustCompile(`msg=running .*http=(http://\S+)`), ""
+	eventually(p.t, time.Minute, "the pipeline's log says where it serves its health", func() error {
+		if m := find.FindStringSubmatch(p.log.String()); m != nil {
+			url = m[1]
+			return nil
+		}
+		return p.alive()
+	})
+	return url
+}
+
+// alive returns an error that tells the end of the process's log, if it has ended.
+func (p *process) alive() error {
+	select {
+	case <-p.exited:
+		p.t.Fatalf("zyklus has ended (%v)\n%s", p.err, tail(p.log.String(), 30))
+	default:
+	}
+	return errors.New("not yet")
+}
+
+// readiness asks /readyz.
+func readiness(url string) (code int, reason string) {
+	code, reason, err := get(url + "/readyz")
+	if err != nil {
+		return 0, err.Error()
+	}
+	return code, strings.TrimSpace(reason)
+}
+
+func get(url string) (int, string, error) {
+	resp, err := (&http.Client{Timeout: 10 * time.Second}).Get(url)
+	if err != nil {
+		return 0, "", err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	body, err := io.ReadAll(resp.Body)
+	return resp.StatusCode, string(body), err
+}
+
+// metric returns the sum of a metric over its labels.
+func metric(t testing.TB, url, name string) (sum float64) {
+	t.Helper()
+	code, text, err := get(url + "/metrics")
+	if err != nil || code != http.StatusOK {
+		t.Fatalf("%s/metrics: %d %v", url, code, err)
+	}
+	found := false
+	for line := range strings.Lines(text) {
+		rest, ok := strings.CutPrefix(line, name)
+		if !ok || rest[0] != ' ' && rest[0] != '{' {
+			continue
+		}
+		fields := strings.Fields(rest)
+		v, err := strconv.ParseFloat(fields[len(fields)-1], 64)
+		if err != nil {
+			t.Fatalf("metric %q: %v", line, err)
+		}
+		found, sum = true, sum+v
+	}
+	if !found {
+		t.Fatalf("there is no metric %s", name)
+	}
+	return sum
+}
+
+// feeder plays simulated time into a topic, slice by slice, each with its heartbeats, and remembers what it wrote.
+type feeder struct {
+	t       testing.TB
+	play    *playback
+	tape    *tape
+	mu      sync.Mutex
+	at      time.Time // simulated time reached
+	stop    chan struct{}
+	done    chan struct{}
+	stopped sync.Once
+	err     error
+}
+
+const (
+	feedSlice = 12 * time.Hour        // of simulated time
+	feedPause = 30 * time.Millisecond // between two slices
+)
+
+// startFeeder begins to feed. Records that cannot be used are among what it writes.
+func startFeeder(t testing.TB, broker, topic string) *feeder {
+	t.Helper()
+	cfg := simulator.DefaultConfig()
+	cfg.Customers, cfg.End, cfg.Arrivals.Span = 600, time.Time{}, 3*365*24*time.Hour
+	cfg.Shares.Duplicated, cfg.Shares.Late, cfg.Shares.TooLate = 0.05, 0.1, 0.03
+	cfg.Shares.Cancelled, cfg.Shares.Updated, cfg.Shares.Refunded = 0.05, 0.08, 0.15
+	sim, err := simulator.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := openTopicFeed(context.Background(), kafka.Options{Brokers: []string{broker}, Group: "feeder", Topic: topic},
+		slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &feeder{t: t, tape: &tape{feed: out}, at: cfg.Start, stop: make(chan struct{}), done: make(chan struct{})}
+	f.play = &playback{sim: sim, feed: f.tape, now: time.Now}
+	go func() {
+		defer close(f.done)
+		defer out.close()
+		f.err = f.run()
+	}()
+	t.Cleanup(func() { f.stopped.Do(func() { close(f.stop) }); <-f.done })
+	return f
+}
+
+func (f *feeder) run() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	for n := 0; ; n++ {
+		select {
+		case <-f.stop:
+			return nil
+		case <-time.After(feedPause):
+		}
+		if n%10 == 0 {
+			if err := f.tape.spoil(ctx, n/10); err != nil {
+				return err
+			}
+		}
+		to := f.reached().Add(feedSlice)
+		if err := f.play.until(ctx, to); err != nil {
+			return err
+		}
+		f.mu.Lock()
+		f.at = to
+		f.mu.Unlock()
+	}
+}
+
+// reached is the simulated time up to which everything is in the topic.
+func (f *feeder) reached() time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.at
+}
+
+// finish stops feeding and returns the simulated time reached.
+func (f *feeder) finish() time.Time {
+	f.t.Helper()
+	f.stopped.Do(func() { close(f.stop) })
+	<-f.done
+	if f.err != nil {
+		f.t.Fatalf("feeding the topic: %v", f.err)
+	}
+	f.t.Logf("fed %d events up to %s", f.play.count, f.at.Format(time.DateOnly))
+	return f.at
+}
+
+// tape is a feed that remembers what went through it.
+type tape struct {
+	feed
+	values []string
+	bad    int
+}
+
+func (t *tape) Produce(ctx context.Context, key, value []byte, at time.Time) error {
+	t.values = append(t.values, string(value))
+	return t.feed.Produce(ctx, key, value, at)
+}
+
+// spoil writes one record that cannot be used.
+func (t *tape) spoil(ctx context.Context, n int) error {
+	t.bad++
+	values := []string{`not JSON`, `{"type":"track","event":"Order Completed","userId":"c1","timestamp":"2024-01-01T`,
+		`{"type":"track","event":"No Such Event","userId":"c1","timestamp":"2024-01-01T00:00:00Z"}`, ``}
+	return t.feed.Produce(ctx, fmt.Appendf(nil, "bad-%d", n), []byte(values[n%len(values)]), time.Now())
+}
+
+// account is what the input says about orders, found without any code of the pipeline.
+type account struct {
+	orders    map[string]int64 // value in cents, by customer and order id
+	undone    map[string]bool  // cancelled, or refunded as a whole
+	customers map[string]bool
+}
+
+// account reads the tape. Changes of orders in refused (by message id) are left out: they are dead letters.
+func (t *tape) account(tb testing.TB, refused map[string]bool) account {
+	tb.Helper()
+	a := account{orders: map[string]int64{}, undone: map[string]bool{}, customers: map[string]bool{}}
+	latest := map[string]string{}
+	for _, value := range t.values {
+		var e struct {
+			UserID, AnonymousID, MessageID, Event, Timestamp string
+			Properties                                       struct {
+				OrderID                       string `json:"order_id"`
+				Total, Revenue, Shipping, Tax *float64
+				Products                      []any
+			}
+		}
+		if err := json.Unmarshal([]byte(value), &e); err != nil {
+			tb.Fatalf("tape: %v\n%s", err, value)
+		}
+		a.customers[e.UserID+e.AnonymousID] = true
+		p, id := &e.Properties, e.UserID+"\t"+e.Properties.OrderID
+		if refused[e.MessageID] {
+			continue
+		}
+		switch e.Event {
+		case "Order Completed", "Order Updated":
+			if e.Timestamp < latest[id] {
+				continue
+			}
+			latest[id] = e.Timestamp
+			v := p.Revenue
+			if v == nil {
+				rest := *p.Total - *p.Shipping - *p.Tax
+				v = &rest
+			}
+			a.orders[id] = int64(*v*100 + 0.5)
+		case "Order Cancelled":
+			a.undone[id] = true
+		case "Order Refunded":
+			if p.Total == nil && len(p.Products) == 0 {
+				a.undone[id] = true
+			}
+		}
+	}
+	return a
+}
+
+// checkAccount compares a deployment's rows with what the input says.
+func (r *rig) checkAccount(d deployment) {
+	r.t.Helper()
+	refused := map[string]bool{}
+	for _, line := range d.mustQuery(r.t, "SELECT JSONExtractString(value, 'messageId') FROM v_dead_letters WHERE error IN ('order_unknown', 'order_too_old')") {
+		refused[line] = true
+	}
+	a := r.feed.tape.account(r.t, refused)
+	var want []string
+	for id, value := range a.orders {
+		status := "kept"
+		if a.undone[id] {
+			status = "undone"
+		}
+		want = append(want, fmt.Sprintf("%s\t%s\t%d", id, status, value))
+	}
+	slices.Sort(want)
+	got := d.mustQuery(r.t, "SELECT customer_id, order_id, status IN ('cancelled', 'refunded') ? 'undone' : 'kept', toInt64(value * 100) FROM v_orders ORDER BY customer_id, order_id")
+	diffLines(r.t, "orders by the input and by "+d.database+" (customer, order, state, cents)", want, got)
+	kept := map[string]int{}
+	for id := range a.orders {
+		if !a.undone[id] {
+			customer, _, _ := strings.Cut(id, "\t")
+			kept[customer]++
+		}
+	}
+	want = want[:0]
+	for customer := range maps.Keys(a.customers) {
+		want = append(want, fmt.Sprintf("%s\t%d", customer, kept[customer]))
+	}
+	slices.Sort(want)
+	got = d.mustQuery(r.t, "SELECT customer_id, orders FROM v_customers ORDER BY customer_id")
+	diffLines(r.t, "customers by the input and by "+d.database+" (customer, net orders)", want, got)
+	bad := d.mustQuery(r.t, "SELECT count() FROM v_dead_letters WHERE error NOT IN ('order_unknown', 'order_too_old')")
+	if bad[0] != strconv.Itoa(r.feed.tape.bad) {
+		r.t.Errorf("%s has %s dead letters of records that cannot be used, %d were written", d.database, bad[0], r.feed.tape.bad)
+	}
+	r.t.Logf("%s agrees with the input: %d orders, %d customers, %d bad records", d.database, len(a.orders), len(a.customers), r.feed.tape.bad)
+}
+
+// diffLines reports lines that are in one sorted list only.
+func diffLines(t testing.TB, what string, want, got []string) {
+	t.Helper()
+	in := func(list []string) map[string]int {
+		m := map[string]int{}
+		for _, l := range list {
+			m[l]++
+		}
+		return m
+	}
+	w, g := in(want), in(got)
+	var diffs []string
+	for l, n := range w {
+		if g[l] < n {
+			diffs = append(diffs, "- "+l)
+		}
+	}
+	for l, n := range g {
+		if w[l] < n {
+			diffs = append(diffs, "+ "+l)
+		}
+	}
+	if len(diffs) == 0 {
+		return
+	}
+	slices.SortFunc(diffs, func(a, b string) int { return strings.Compare(a[2:]+a[:1], b[2:]+b[:1]) })
+	t.Errorf("%s differ: %d lines wanted (-), %d found (+), %d differ, of these the first:\n%s",
+		what, len(want), len(got), len(diffs), strings.Join(diffs[:min(12, len(diffs))], "\n"))
+}
+
+// compare compares all tables of two deployments of the same topic, column by column.
+func (r *rig) compare(want, got deployment) {
+	r.t.Helper()
+	r.awaitLetters(got)
+	for _, table := range []struct{ name, except, key string }{
+		{"v_customers", "", "customer_id"},
+		{"v_phase_transitions", "", "lifecycle, customer_id, at"},
+		{"v_orders", "", "customer_id, order_id"},
+		{"v_dead_letters", "EXCEPT (received_at)", "topic, partition, position"}, // when it was written
+		{"v_checkpoints", "EXCEPT (lineage, number)", "topic, partition"},        // how often it was written
+	} {
+		sql := fmt.Sprintf("SELECT * %s FROM %s ORDER BY %s FORMAT TSVWithNames", table.except, table.name, table.key)
+		a, b := want.mustQuery(r.t, sql), got.mustQuery(r.t, sql)
+		if len(a) < 2 {
+			r.t.Errorf("%s of %s is empty: there is nothing to compare", table.name, want.database)
+		}
+		r.compareRows(table.name, want.database, got.database, a, b)
+	}
+	r.checkVersions(got)
+	a, b := r.letters(want), r.letters(got)
+	if a != b {
+		r.t.Errorf("the dead-letter topic of %s holds %d committed records, that of %s %d", want.database, a, got.database, b)
+	}
+}
+
+// compareRows reports what differs between two answers whose first line names the columns.
+func (r *rig) compareRows(table, nameA, nameB string, a, b []string) {
+	r.t.Helper()
+	if len(a) != len(b) {
+		diffLines(r.t, fmt.Sprintf("rows of %s of %s and %s\n  %s\n", table, nameA, nameB, a[0]), a[1:], b[1:])
+		return
+	}
+	names, rows, counts, examples := strings.Split(a[0], "\t"), 0, map[string]int{}, []string(nil)
+	for i := range a {
+		if a[i] == b[i] {
+			continue
+		}
+		rows++
+		va, vb := strings.Split(a[i], "\t"), strings.Split(b[i], "\t")
+		for c := range va {
+			if va[c] == vb[c] {
+				continue
+			}
+			counts[names[c]]++
+			if len(examples) < 12 {
+				examples = append(examples, fmt.Sprintf("%s %s: %s in %s, %s in %s", va[min(1, c)], names[c], va[c], nameA, vb[c], nameB))
+			}
+		}
+	}
+	if rows > 0 {
+		r.t.Errorf("%s: %d of %d rows differ, by column %v; the first:\n  %s", table, rows, len(a)-1, counts, strings.Join(examples, "\n  "))
+	}
+}
+
+// checkVersions holds stored rows to design §2: equal version means identical row.
+func (r *rig) checkVersions(d deployment) {
+	r.t.Helper()
+	for table, key := range map[string]string{
+		"customers": "customer_id", "orders": "customer_id, order_id", "phase_transitions": "lifecycle, customer_id, at",
+		"checkpoints": "topic, partition",
+	} {
+		lines := d.mustQuery(r.t, fmt.Sprintf("SELECT %s, version, groupUniqArray(2)(toString(tuple(*))) AS rows FROM %s GROUP BY %[1]s, version HAVING length(rows) > 1 LIMIT 3", key, table))
+		if len(lines) > 0 {
+			r.t.Errorf("%s of %s holds different rows under one version:\n%s", table, d.database, strings.Join(lines, "\n"))
+		}
+	}
+}
+
+// letters returns the number of committed records of the deployment's dead-letter topic.
+func (r *rig) letters(d deployment) int {
+	r.t.Helper()
+	records, _ := readCommitted(r.t, r.broker.addr, "zyklus-"+d.database+"-dead-letters", nil)
+	return len(records)
+}
+
+// awaitLetters waits until the table of dead letters holds all that the topic does.
+func (r *rig) awaitLetters(d deployment) {
+	r.t.Helper()
+	n := r.letters(d)
+	eventually(r.t, time.Minute, fmt.Sprintf("%s.v_dead_letters holds the %d committed dead letters", d.database, n), func() error {
+		lines, err := d.query("SELECT count() FROM v_dead_letters")
+		if err == nil && lines[0] != strconv.Itoa(n) {
+			err = fmt.Errorf("it holds %s", lines[0])
+		}
+		return err
+	})
+}
+
+// readCommitted returns the committed data records of a topic from given offsets on, and the offsets that follow.
+func readCommitted(t testing.TB, broker, topic string, from map[int32]int64) (records []*kgo.Record, next map[int32]int64) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	adm := kafkaClient(t, broker)
+	defer adm.Close()
+	ends, err := kadm.NewClient(adm).ListCommittedOffsets(ctx, topic)
+	if err == nil {
+		err = ends.Error()
+	}
+	if err != nil {
+		t.Fatalf("ends of %s: %v", topic, err)
+	}
+	next = map[int32]int64{}
+	at, open := map[int32]kgo.Offset{}, 0
+	ends.Each(func(end kadm.ListedOffset) {
+		next[end.Partition] = from[end.Partition]
+		if end.Offset > from[end.Partition] {
+			at[end.Partition] = kgo.NewOffset().At(from[end.Partition])
+			open++
+		}
+	})
+	if open == 0 {
+		return nil, next
+	}
+	cl := kafkaClient(t, broker, kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: at}),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords())
+	defer cl.Close()
+	for open > 0 {
+		fs := cl.PollFetches(ctx)
+		if err := fs.Err(); err != nil {
+			t.Fatalf("read %s: %v; reached %v, ends are %v", topic, err, next, ends[topic])
+		}
+		for it := fs.RecordIter(); !it.Done(); {
+			rec := it.Next()
+			end := ends[topic][rec.Partition].Offset
+			if next[rec.Partition] >= end || rec.Offset >= end {
+				continue
+			}
+			if next[rec.Partition] = rec.Offset + 1; next[rec.Partition] == end {
+				open--
+			}
+			if !rec.Attrs.IsControl() {
+				records = append(records, rec)
+			}
+		}
+	}
+	return records, next
+}
+
+// ledgerOfCheckpoints follows the changelog of a deployment.
+type ledgerOfCheckpoints struct {
+	rig      *rig
+	d        deployment
+	next     map[int32]int64
+	versions map[int32]int64 // of the last committed checkpoint, by partition
+	reached  map[int32]int64 // position in the input topic
+}
+
+func (r *rig) checkpointsOf(d deployment) *ledgerOfCheckpoints {
+	return &ledgerOfCheckpoints{rig: r, d: d, next: map[int32]int64{}, versions: map[int32]int64{}, reached: map[int32]int64{}}
+}
+
+// read takes what has been committed since the last call. Positions and numbers never go back.
+func (l *ledgerOfCheckpoints) read() {
+	t := l.rig.t
+	t.Helper()
+	var records []*kgo.Record
+	records, l.next = readCommitted(t, l.rig.broker.addr, "zyklus-"+l.d.database+"-changelog", l.next)
+	for _, rec := range records {
+		if len(rec.Key) != 1 || rec.Key[0] != 0 {
+			continue
+		}
+		version, position, err := parseMeta(rec.Value)
+		if err != nil {
+			t.Fatalf("changelog of %s, partition %d offset %d: %v", l.d.database, rec.Partition, rec.Offset, err)
+		}
+		if last := l.versions[rec.Partition]; last != 0 && version != last+1 {
+			t.Errorf("changelog of %s, partition %d offset %d: checkpoint %s follows %s", l.d.database, rec.Partition, rec.Offset,
+				versionName(version), versionName(last))
+		}
+		if position < l.reached[rec.Partition] {
+			t.Errorf("changelog of %s, partition %d offset %d: position went back from %d to %d", l.d.database, rec.Partition,
+				rec.Offset, l.reached[rec.Partition], position)
+		}
+		l.versions[rec.Partition], l.reached[rec.Partition] = version, position
+	}
+}
+
+func versionName(v int64) string {
+	lineage, number := pipeline.SplitVersion(v)
+	return fmt.Sprintf("%d.%d", lineage, number)
+}
+
+// parseMeta reads the version and the position in a partition's own record of the changelog.
+func parseMeta(b []byte) (version, position int64, err error) {
+	if len(b) == 0 || b[0] != 1 {
+		return 0, 0, fmt.Errorf("partition record of another format: %x", b)
+	}
+	b = b[1:]
+	var fields [3]uint64
+	for i := range fields {
+		v, n := varint.Uvarint(b)
+		if n <= 0 {
+			return 0, 0, fmt.Errorf("partition record ends early")
+		}
+		fields[i], b = v, b[n:]
+	}
+	position, n := varint.Varint(b)
+	if n <= 0 {
+		return 0, 0, fmt.Errorf("partition record ends early")
+	}
+	return pipeline.Version(fields[0], fields[1]), position, nil
+}
+
+// checkNoFuture reports rows that are newer than the last committed checkpoint of their partition. Nothing may be
+// running.
+func (l *ledgerOfCheckpoints) checkNoFuture(when string) {
+	t := l.rig.t
+	t.Helper()
+	l.read()
+	queries := map[string]string{
+		"orders": "SELECT c.partition, max(o.version) FROM orders AS o INNER JOIN (SELECT DISTINCT customer_id, partition FROM customers) AS c ON c.customer_id = o.customer_id GROUP BY c.partition",
+	}
+	for _, table := range []string{"customers", "phase_transitions", "checkpoints"} {
+		queries[table] = "SELECT partition, max(version) FROM " + table + " GROUP BY partition"
+	}
+	for table, sql := range queries {
+		for _, line := range l.d.mustQuery(t, sql) {
+			var partition int32
+			var version int64
+			if _, err := fmt.Sscan(line, &partition, &version); err != nil {
+				t.Fatalf("%s: %q: %v", sql, line, err)
+			}
+			if version > l.versions[partition] {
+				t.Errorf("%s: %s of %s has a row of checkpoint %s of partition %d, but the last committed one is %s", when, table,
+					l.d.database, versionName(version), partition, versionName(l.versions[partition]))
+			}
+		}
+	}
+}
+
+// awaitKilled waits until a process has killed itself at its crash point.
+func (p *process) awaitKilled(within time.Duration) {
+	p.t.Helper()
+	select {
+	case <-p.exited:
+	case <-time.After(within):
+		p.t.Fatalf("zyklus has not come to its crash point within %v\n%s", within, tail(p.log.String(), 30))
+	}
+	var exit *exec.ExitError
+	if !errors.As(p.err, &exit) || !exit.Sys().(syscall.WaitStatus).Signaled() {
+		p.t.Fatalf("zyklus has ended by itself (%v) instead of at its crash point\n%s", p.err, tail(p.log.String(), 30))
+	}
+}
