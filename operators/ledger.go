@@ -20,6 +20,10 @@ const HorizonDays = 400
 const (
 	maxOrders = 1000
 	maxLines  = 100
+	// maxWaiting bounds the bytes of events that wait for their orders; the first are given up early beyond it.
+	maxWaiting = 128 << 10
+	// maxBytes bounds the bytes of orders and lines, about; the oldest orders leave early beyond it.
+	maxBytes = 256 << 10
 )
 
 // The states of an order, as stored.
@@ -158,6 +162,11 @@ type ledgerState struct {
 	table *pipeline.Table
 }
 
+var (
+	_ pipeline.RowWriter = (*ledgerState)(nil)
+	_ pipeline.Checker   = (*ledgerState)(nil)
+)
+
 func (s *ledgerState) Reset() {
 	s.raw, s.orders, s.waiting, s.adjusted = s.raw[:0], s.orders[:0], s.waiting[:0], s.adjusted[:0]
 	s.older, s.expires = older{}, pipeline.Never
@@ -255,7 +264,7 @@ func (s *ledgerState) change(f *pipeline.Fold, o *order, e *pipeline.Event) {
 		}
 		o.status = statusCancelled
 	case pipeline.KindOrderRefunded:
-		if slices.Contains(o.refunds, e.ID) {
+		if slices.Contains(o.refunds, e.ID) || slices.Contains(s.adjusted, e.ID) {
 			return
 		}
 		o.refunds = append(o.refunds, e.ID)

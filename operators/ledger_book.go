@@ -93,7 +93,13 @@ func (s *ledgerState) firstAndLast(t *pipeline.Totals) {
 func (s *ledgerState) wait(f *pipeline.Fold, e *pipeline.Event) {
 	w := waiting{expires: f.Now + max(f.Job().Lateness, 1), event: pipeline.AppendEvent(nil, e)}
 	s.waiting = append(s.waiting, w)
-	s.expires = s.waiting[0].expires // they come by time, so the first expires first
+	bytes := 0
+	for i := range s.waiting {
+		bytes += len(s.waiting[i].event)
+	}
+	for ; bytes > maxWaiting; bytes -= s.giveUpFirst(f) {
+	}
+	s.expires = s.firstExpiry() // they come by time, so the first expires first
 }
 
 // release applies what has been waiting for an order.
@@ -163,32 +169,43 @@ func (s *ledgerState) Fire(f *pipeline.Fold) {
 	}
 	s.decodeOrders()
 	for len(s.waiting) > 0 && s.waiting[0].expires <= f.Now {
-		if s.decodeWaiting(0) {
-			s.giveUp(f, &s.scratch)
-		}
-		s.waiting = slices.Delete(s.waiting, 0, 1)
+		s.giveUpFirst(f)
 	}
 	s.expires = s.firstExpiry()
 }
 
+// giveUpFirst gives up the event that has waited longest, and returns its size.
+func (s *ledgerState) giveUpFirst(f *pipeline.Fold) int {
+	if s.decodeWaiting(0) {
+		s.giveUp(f, &s.scratch)
+	}
+	size := len(s.waiting[0].event)
+	s.waiting = slices.Delete(s.waiting, 0, 1)
+	return size
+}
+
 // Compact implements pipeline.RowWriter: orders beyond the horizon leave the ledger once their rows are written.
 func (s *ledgerState) Compact(c *pipeline.Customer, pending func(key []byte) bool) {
-	if len(s.raw) > 0 && !s.mayShrink(c) {
+	if len(s.raw) > 0 && len(s.raw) <= maxBytes && !s.mayShrink(c) {
 		return
 	}
 	s.decodeOrders()
 	calendar := c.Job().Calendar
 	oldest := calendar.Day(c.AsOf) - HorizonDays
 	surplus := len(s.orders) - maxOrders
-	n := 0
+	n, bytes := 0, 0
+	for i := range s.orders {
+		bytes += s.orders[i].size()
+	}
 	for i := range s.orders {
 		o := &s.orders[i]
-		tooMany := i < surplus
+		tooMany := i < surplus || bytes > maxBytes
 		if (calendar.Day(o.at) >= oldest && !tooMany) || pending(o.id) {
 			s.orders[n], s.orders[i] = s.orders[i], s.orders[n]
 			n++
 			continue
 		}
+		bytes -= o.size()
 		if tooMany {
 			s.older.overflow++
 		}
@@ -196,6 +213,9 @@ func (s *ledgerState) Compact(c *pipeline.Customer, pending func(key []byte) boo
 	}
 	s.orders = s.orders[:n]
 }
+
+// size is about how many bytes an order takes at rest.
+func (o *order) size() int { return 32 + len(o.id) + 8*len(o.refunds) + 24*len(o.lines) }
 
 func (r *older) add(o *order) {
 	r.orders++

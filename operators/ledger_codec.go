@@ -1,6 +1,7 @@
 package operators
 
 import (
+	"errors"
 	"slices"
 	"strings"
 
@@ -75,7 +76,7 @@ func readIDs(ids []uint64, r *pipeline.Reader) []uint64 {
 	return ids
 }
 
-// Decode implements pipeline.State. It checks the bytes but leaves the orders encoded until an event needs them.
+// Decode implements pipeline.State. It leaves the orders encoded until an event needs them.
 func (s *ledgerState) Decode(layout byte, src []byte, _ *pipeline.Customer) error {
 	if layout != 1 {
 		return layoutError{layout}
@@ -97,11 +98,51 @@ func (s *ledgerState) mayShrink(c *pipeline.Customer) bool {
 	return oldest != 0 && calendar.Day(c.AsOf)-calendar.Day(oldest) > HorizonDays
 }
 
-// decodeOrders decodes what Decode left encoded. The bytes are those of a record that this ledger wrote.
+// Check implements pipeline.Checker.
+func (s *ledgerState) Check(c *pipeline.Customer) error {
+	if len(s.raw) == 0 {
+		return nil
+	}
+	if err := s.decodeRaw(); err != nil {
+		return err
+	}
+	if s.expires != s.firstExpiry() {
+		return errors.New("first expiry")
+	}
+	for i := range s.waiting {
+		if !s.decodeWaiting(i) || !s.scratch.Kind.Order() {
+			return errors.New("waiting events")
+		}
+	}
+	for i := range s.orders {
+		if !s.orders[i].valid() || s.orders[i].at > c.AsOf || i > 0 && s.orders[i].at < s.orders[i-1].at {
+			return errors.New("orders")
+		}
+	}
+	return nil
+}
+
+// valid reports whether the ledger can have written the order.
+func (o *order) valid() bool {
+	for i := range o.lines {
+		if l := &o.lines[i]; l.quantity < 0 || l.returned < 0 || l.amount < 0 {
+			return false
+		}
+	}
+	return o.at > 0 && o.refunded >= 0 && o.refunded <= o.value && o.status <= statusCancelled && len(o.lines) <= maxLines
+}
+
+// decodeOrders decodes what Decode left encoded. The bytes were checked when they were restored.
 func (s *ledgerState) decodeOrders() {
 	if len(s.raw) == 0 {
 		return
 	}
+	if err := s.decodeRaw(); err != nil {
+		panic("BUG: ledger: " + err.Error())
+	}
+}
+
+func (s *ledgerState) decodeRaw() error {
 	r := pipeline.NewReader(s.raw)
 	r.Int()
 	oldest := r.Int()
@@ -113,10 +154,8 @@ func (s *ledgerState) decodeOrders() {
 	for n := r.Count(); n > 0; n-- {
 		s.decodeOrder(r, oldest)
 	}
-	if err := r.Err(); err != nil {
-		panic("BUG: ledger: " + err.Error())
-	}
 	s.raw = s.raw[:0]
+	return r.Err()
 }
 
 func (s *ledgerState) decodeOrder(r *pipeline.Reader, oldest int64) {

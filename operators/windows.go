@@ -1,6 +1,7 @@
 package operators
 
 import (
+	"errors"
 	"fmt"
 
 	"zyklus/models/lifecycle"
@@ -13,6 +14,9 @@ type Windows struct{}
 
 // windowDays are the lengths of the windows, ascending.
 var windowDays = [...]int64{7, 30, 90, 365}
+
+// maxDay is a day after the last instant, which keeps sums of days far from overflow.
+const maxDay = 3_000_000
 
 // pane is one business day with net orders or net value.
 type pane struct {
@@ -88,7 +92,11 @@ func (w *windows) Decode(layout byte, src []byte, _ *pipeline.Customer) error {
 	day := int64(0)
 	r := pipeline.NewReader(src)
 	for r.Len() > 0 {
-		day += r.Int()
+		step := r.Int()
+		if step <= 0 || step > maxDay-day {
+			return errors.New("the days are not in order")
+		}
+		day += step
 		w.panes = append(w.panes, pane{day: day, orders: r.Int(), net: r.Int()})
 	}
 	return r.Err()

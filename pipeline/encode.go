@@ -229,6 +229,9 @@ func (t *Task) readMeta(value []byte) error {
 		return fmt.Errorf("the state was written under other lifecycles or another artefact; "+
 			"run with those, or start again with a new group and database (digest %x, now %x)", digest, t.job.digest)
 	}
+	if t.number == 0 || t.number>>lineageShift != 0 || t.lineage == 0 || t.lineage>>(63-lineageShift) != 0 || t.position < -1 || !instant(t.clock) || !instant(t.heard) {
+		return fmt.Errorf("%w: partition record out of range", errCorrupt)
+	}
 	return r.Err()
 }
 
@@ -240,8 +243,8 @@ func (t *Task) restoreCustomer(id, value []byte) error {
 	if !bytes.Equal(h.id, id) {
 		return fmt.Errorf("%w: key and record name different customers", errCorrupt)
 	}
-	if len(h.phases) > len(t.job.lifecycles) {
-		return fmt.Errorf("%w: more lifecycles in the record than in the job", errCorrupt)
+	if len(value) > MaxRecord {
+		return fmt.Errorf("%w: a record of %d bytes", errCorrupt, len(value))
 	}
 	slot, ok := t.slab.find(id)
 	if ok {
@@ -276,21 +279,4 @@ func (t *Task) Restored() error {
 	t.Committed()
 	t.moved = false
 	return nil
-}
-
-// check decodes all parts of a record, so that later faults can only be our own.
-func (t *Task) check(h *header) (err error) {
-	if err = t.scratch.decodeSettled(h.id, h.settled); err != nil {
-		return err
-	}
-	if t.opens, err = readOpen(t.opens[:0], h.open); err != nil {
-		return err
-	}
-	for i := range t.opens {
-		if err = DecodeEvent(t.opens[i].bytes, &t.event); err != nil {
-			return err
-		}
-	}
-	t.outs, err = readOutbox(t.outs[:0], h.outbox, 0)
-	return err
 }

@@ -78,7 +78,7 @@ func (c *Customer) decide(at int64, cause Cause) {
 			p.Older, p.Previous = p.Previous.Phase, p.Stay
 		} else if phase == p.Previous.Phase {
 			p.Stay, p.Previous, p.Older = p.Previous, Stay{Phase: p.Older}, 0
-			c.record(Transition{Lifecycle: i, At: at, From: phase, To: phase})
+			c.record(Transition{Lifecycle: i, At: at, From: phase, To: phase, Rule: rule, Cause: cause, Cycle: p.Cycle})
 			continue
 		}
 		p.Stay = Stay{Phase: phase, Since: at, Cycle: cycle(l, p.Previous, phase)}

@@ -55,6 +55,12 @@ type RowWriter interface {
 	Compact(c *Customer, pending func(key []byte) bool)
 }
 
+// Checker is a State that Decode leaves partly encoded. Check decodes the rest and reports what no fold could have
+// written; it is called once for each record that is restored, so that later faults can only be our own.
+type Checker interface {
+	Check(c *Customer) error
+}
+
 // Field is one fact about a customer: a column of `customers` and, where Feature is set, a feature of rules.
 type Field struct {
 	Column

@@ -83,7 +83,7 @@ func badRecords(now time.Time) []badRecord {
 		{name: "refund without its order", kind: pipeline.ErrOrderUnknown, cause: "order", key: "lonely",
 			value: []byte(`{"type":"track","event":"Order Refunded","userId":"lonely","timestamp":"%TIME","properties":{"order_id":"never","total":7}}`)},
 		{name: "order from before the horizon", kind: pipeline.ErrOrderTooOld, cause: "older than the ledger", key: "loyal",
-			at: time.Date(2022, 1, 2, 0, 0, 0, 0, time.UTC),
+			at:    time.Date(2022, 1, 2, 0, 0, 0, 0, time.UTC),
 			value: []byte(`{"type":"track","event":"Order Completed","userId":"loyal","timestamp":"2022-01-02T00:00:00Z","properties":{"order_id":"second","revenue":1}}`)},
 	}
 	for i := range list {

@@ -1,8 +1,15 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -33,26 +40,18 @@ func TestKilledBetweenTheStepsOfACheckpoint(t *testing.T) {
 		checkpoints.checkNoFuture(fmt.Sprintf("killed %v after its start", pause))
 	}
 	p := r.run(d, static("killed"))
-	url := p.served()
-	goesOn := func(after string) {
-		t.Helper()
-		at := r.feed.reached()
-		d.awaitClock(t, rigPartitions, at)
-		if err := p.alive(); metric(t, url, "zyklus_events_total") == 0 {
-			t.Fatalf("after %s: no events, %v", after, err)
-		}
-	}
+	p.awaitReady(time.Minute, "before the broker is killed")
 	r.broker.p.kill()
 	time.Sleep(300 * time.Millisecond)
 	r.broker.start()
-	goesOn("a kill of the broker")
+	r.await(p, d, r.feed.reached(), "after a kill of the broker")
 	r.engine.p.kill()
 	time.Sleep(300 * time.Millisecond)
 	r.engine.start()
-	goesOn("a kill of the engine")
+	r.await(p, d, r.feed.reached(), "after a kill of the engine")
 
 	at := r.feed.finish()
-	d.awaitClock(t, rigPartitions, at)
+	r.await(p, d, at, "at the end")
 	if code := p.stop(20 * time.Second); code != 0 {
 		t.Errorf("the last run ended with %d", code)
 	}
@@ -60,4 +59,245 @@ func TestKilledBetweenTheStepsOfACheckpoint(t *testing.T) {
 	control := r.control("control", at)
 	r.compare(control, d)
 	r.checkAccount(d)
+}
+
+// TestOutages takes ClickHouse and then the broker away from a running pipeline while events come.
+func TestOutages(t *testing.T) {
+	r := newRig(t)
+	d := r.deploy("outage")
+	checkpoints := r.checkpointsOf(d)
+	p := r.run(d)
+	p.awaitReady(time.Minute, "before any outage")
+	r.await(p, d, r.feed.reached(), "before any outage")
+	url := p.served()
+
+	r.engine.p.kill()
+	p.awaitNotReady(10*time.Second, "ClickHouse", "without ClickHouse")
+	checkpoints.read()
+	events, position := metric(t, url, "zyklus_events_total"), checkpoints.position()
+	time.Sleep(8 * time.Second)
+	p.awaitNotReady(0, "ClickHouse", "8 s without ClickHouse")
+	checkpoints.read()
+	if now := metric(t, url, "zyklus_events_total"); now < events+100 {
+		t.Errorf("8 s without ClickHouse: the pipeline should go on with events, but has %v after %v", now, events)
+	}
+	if now := checkpoints.position(); now < position+100 {
+		t.Errorf("8 s without ClickHouse: checkpoints should go on, but the positions in them sum up to %d after %d", now, position)
+	}
+	if pending := metric(t, url, "zyklus_rows_pending"); pending == 0 {
+		t.Error("8 s without ClickHouse: zyklus_rows_pending is 0")
+	}
+	if mb := metric(t, url, "process_resident_memory_bytes") / (1 << 20); mb > 300 {
+		t.Errorf("8 s without ClickHouse: the process holds %.0f MB", mb)
+	}
+	r.engine.start()
+	p.awaitReady(30*time.Second, "after ClickHouse has come back")
+	r.await(p, d, r.feed.reached(), "after ClickHouse has come back")
+
+	r.broker.p.kill()
+	p.awaitNotReady(30*time.Second, "broker", "without the broker")
+	r.broker.start()
+	p.awaitReady(time.Minute, "after the broker has come back")
+	r.await(p, d, r.feed.reached(), "after the broker has come back")
+
+	at := r.feed.finish()
+	r.await(p, d, at, "at the end")
+	r.awaitLetters(d)
+	if code := p.stop(20 * time.Second); code != 0 {
+		t.Errorf("the pipeline ended with %d", code)
+	}
+	r.compare(r.control("control", at), d)
+	r.checkAccount(d)
+}
+
+// TestInstances runs two instances in one group, of which one comes, one goes, and one is killed and replaced.
+func TestInstances(t *testing.T) {
+	r := newRig(t)
+	d := r.deploy("instances")
+	checkpoints := r.checkpointsOf(d)
+	first := r.run(d)
+	r.await(first, d, r.feed.reached(), "with one instance")
+
+	second := r.run(d, static("second"))
+	eventually(t, time.Minute, "both instances have partitions", func() error {
+		a, b := partitionsOf(t, first), partitionsOf(t, second)
+		if a == 0 || b == 0 || a+b != rigPartitions {
+			return fmt.Errorf("the first has %d, the second %d", a, b)
+		}
+		return nil
+	})
+	second.awaitReady(time.Minute, "the second instance")
+	r.await(second, d, r.feed.reached(), "with two instances")
+	checkpoints.read()
+
+	if code := first.stop(20 * time.Second); code != 0 {
+		t.Errorf("the first instance ended with %d\n%s", code, tail(first.log.String(), 20))
+	}
+	r.await(second, d, r.feed.reached(), "with the first instance stopped")
+
+	second.kill()
+	checkpoints.checkNoFuture("with the second instance killed")
+	third := r.run(d, static("second"))
+	r.await(third, d, r.feed.reached(), "with the second instance replaced")
+
+	at := r.feed.finish()
+	r.await(third, d, at, "at the end")
+	r.awaitLetters(d)
+	if code := third.stop(20 * time.Second); code != 0 {
+		t.Errorf("the third instance ended with %d", code)
+	}
+	checkpoints.checkNoFuture("at the end")
+	r.compare(r.control("control", at), d)
+	r.checkAccount(d)
+}
+
+// partitionsOf returns how many partitions a process runs.
+func partitionsOf(t testing.TB, p *process) int {
+	t.Helper()
+	_, text, err := get(p.served() + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Count(text, "\nzyklus_clock_seconds{")
+}
+
+// TestSignals: SIGTERM and SIGINT stop the pipeline within seconds with exit code 0 and a last checkpoint that is in
+// ClickHouse, also while a part is away.
+func TestSignals(t *testing.T) {
+	r := newRig(t)
+	d := r.deploy("signals")
+	checkpoints := r.checkpointsOf(d)
+	stop := func(sig syscall.Signal, within time.Duration, when string, away func()) {
+		t.Helper()
+		p := r.run(d)
+		p.awaitReady(time.Minute, when)
+		away()
+		begin := time.Now()
+		_ = p.cmd.Process.Signal(sig)
+		if code := p.wait(within); code != 0 {
+			t.Errorf("%v %s: exit code %d\n%s", sig, when, code, tail(p.log.String(), 20))
+		}
+		t.Logf("%v %s: ended after %v", sig, when, time.Since(begin).Round(10*time.Millisecond))
+	}
+	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
+		stop(sig, 5*time.Second, "while events come", func() {})
+		checkpoints.read()
+		// The last checkpoint tells what ClickHouse has acknowledged, so it may have no row of its own.
+		for _, line := range d.mustQuery(t, "SELECT partition, version, position FROM checkpoints FINAL") {
+			var partition int32
+			var version, position int64
+			if _, err := fmt.Sscan(line, &partition, &version, &position); err != nil {
+				t.Fatal(err)
+			}
+			if position != checkpoints.reached[partition] {
+				t.Errorf("after %v: partition %d is committed up to %d (%s), but ClickHouse has it up to %d (%s)", sig, partition,
+					checkpoints.reached[partition], versionName(checkpoints.versions[partition]), position, versionName(version))
+			}
+		}
+	}
+	stop(syscall.SIGTERM, 15*time.Second, "without ClickHouse", func() {
+		r.engine.p.kill()
+		time.Sleep(time.Second)
+	})
+	r.engine.start()
+	stop(syscall.SIGTERM, 15*time.Second, "without the broker", func() {
+		r.feed.finish()
+		r.broker.p.kill()
+		time.Sleep(time.Second)
+	})
+}
+
+// TestDemoKilled kills the demo and starts it again on the same data.
+func TestDemoKilled(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs real processes")
+	}
+	dir := t.TempDir()
+	args := []string{"demo", "--data", dir, "--customers", "500", "--for"}
+	p := start(t, nil, append(args, "60s")...)
+	find, engine := regexp.MustCompile(`ClickHouse  http://(\S+)`), ""
+	eventually(t, time.Minute, "the demo writes rows", func() error {
+		_ = p.alive()
+		m := find.FindStringSubmatch(p.out.String())
+		if m == nil {
+			return errors.New("it has not announced its addresses")
+		}
+		engine = m[1]
+		_, err := count(engine)
+		return err
+	})
+	child := childrenOf(t, p.cmd.Process.Pid)
+	if len(child) != 1 {
+		t.Fatalf("the demo has the child processes %v, not one: the engine", child)
+	}
+	before, err := count(engine)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.kill()
+	eventually(t, 20*time.Second, "the engine's process ends after a kill of its parent", func() error {
+		if err := syscall.Kill(child[0], 0); err == nil {
+			return fmt.Errorf("process %d is there", child[0])
+		}
+		return nil
+	})
+	code, out, log := runZyklus(t, nil, append(args, "8s")...)
+	if code != 0 {
+		t.Fatalf("the demo started again on the data of a killed one ended with %d\n%s\n%s", code, tail(out, 10), tail(log, 20))
+	}
+	if !regexp.MustCompile(`ran .*: [0-9]+ events, [0-9]+ rows`).MatchString(out) {
+		t.Errorf("the demo gives no summary\n%s", tail(out, 20))
+	}
+	if strings.Contains(log, "level\":\"WARN") || strings.Contains(log, "level\":\"ERROR") {
+		t.Errorf("the demo started again warns\n%s", tail(log, 30))
+	}
+	e := &part{t: t, kind: "clickhouse", addr: "127.0.0.1:0", dir: filepath.Join(dir, "clickhouse")}
+	e.start()
+	after, err := count(e.addr)
+	if err != nil || after < before {
+		t.Errorf("%d customers after the second start, %d before (%v)", after, before, err)
+	}
+	d := deployment{database: "zyklus", engine: e.addr}
+	clocks := d.mustQuery(t, "SELECT count(), dateDiff('hour', min(clock), max(clock)) FROM v_checkpoints")
+	if clocks[0] != "4\t0" {
+		t.Errorf("partitions, and hours between their clocks, after the second start: %s, wanted 4 and 0", clocks[0])
+	}
+}
+
+// count returns the number of customers in a demo's database, an error if there are none.
+func count(engine string) (int, error) {
+	d := deployment{database: "zyklus", engine: engine}
+	lines, err := d.query("SELECT count() FROM v_customers")
+	if err != nil {
+		return 0, err
+	}
+	n, err := strconv.Atoi(lines[0])
+	if err == nil && n == 0 {
+		err = errors.New("there are no customers")
+	}
+	return n, err
+}
+
+// childrenOf returns the processes that a process has started.
+func childrenOf(t testing.TB, pid int) (children []int) {
+	t.Helper()
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil || len(stats) == 0 {
+		t.Skip("needs /proc")
+	}
+	for _, path := range stats {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			continue // it has ended
+		}
+		id, rest, _ := strings.Cut(string(text), " ")
+		var state string
+		var parent int
+		_, err = fmt.Sscan(rest[strings.LastIndexByte(rest, ')')+1:], &state, &parent)
+		if err == nil && parent == pid {
+			child, _ := strconv.Atoi(id)
+			children = append(children, child)
+		}
+	}
+	return children
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -40,7 +41,7 @@ type demoOptions struct {
 func demoCommand() *cobra.Command {
 	var o demoOptions
 	cmd := &cobra.Command{
-		Use: "demo", Short: "Run everything on this machine with simulated customers", Args: cobra.NoArgs,
+		Use: "demo", Short: "Run everything on this machine with simulated customers", Args: noArguments,
 		Long: `Run the pipeline on an embedded broker and the embedded ClickHouse engine, fed by simulated customers. Eighteen
 months of history come first, up to --lead before now; then time plays on at --speed (simulated time per second)
 until it meets the present, with customers falling silent all the while. From then on it is real time.
@@ -105,6 +106,9 @@ func (o *demoOptions) run(ctx context.Context, out io.Writer) (err error) {
 		return err
 	}
 	defer closeLog()
+	if err := metricsFree(d.cfg); err != nil {
+		return err
+	}
 	p, err := startParts(ctx, d.cfg, d.log)
 	if err != nil {
 		return err
@@ -132,6 +136,13 @@ func (o *demoOptions) check() error {
 		return errors.New("--partitions must be from 1 to 256")
 	case o.rate < 0 || o.period < 0:
 		return errors.New("--rate and --for cannot be negative")
+	}
+	return errors.Join(hostPort("--kafka-addr", o.kafkaAddr), hostPort("--clickhouse-addr", o.chAddr), hostPort("--http-addr", o.httpAddr))
+}
+
+func hostPort(flag, addr string) error {
+	if _, _, err := net.SplitHostPort(addr); err != nil {
+		return fmt.Errorf("%s: %q is not host:port; 127.0.0.1:0 takes a free port", flag, addr)
 	}
 	return nil
 }

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+
 	"github.com/spf13/cobra"
 
 	"zyklus/sinks/embedded"
@@ -14,14 +16,23 @@ func embeddedCommand() *cobra.Command {
 		Long: "Run the embedded broker or the embedded ClickHouse as a process of its own. Each prints a line READY with its\naddress once it can be used, and stops on SIGTERM. There is no access control: keep them on this machine.",
 	}
 	cmd.AddCommand(embeddedClickHouseCommand(), embeddedBrokerCommand())
+	group(cmd)
 	return cmd
 }
 
 func embeddedClickHouseCommand() *cobra.Command {
 	var o embedded.ServeOptions
 	cmd := &cobra.Command{
-		Use: "clickhouse", Short: "The ClickHouse engine behind an HTTP endpoint", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return embedded.ServeClickHouse(cmd.Context(), o) },
+		Use: "clickhouse", Short: "The ClickHouse engine behind an HTTP endpoint", Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.DataDir == "" {
+				return usageError{errors.New("--data-dir is required: the directory of the databases")}
+			}
+			if err := free(o.Listen, "--listen"); err != nil {
+				return err
+			}
+			return embedded.ServeClickHouse(cmd.Context(), o)
+		},
 	}
 	cmd.Flags().StringVar(&o.Listen, "listen", "127.0.0.1:8123", "address to listen on; port 0 chooses one")
 	cmd.Flags().StringVar(&o.DataDir, "data-dir", "", "directory of the databases (required)")
@@ -32,8 +43,13 @@ func embeddedClickHouseCommand() *cobra.Command {
 func embeddedBrokerCommand() *cobra.Command {
 	var o embedded.BrokerOptions
 	cmd := &cobra.Command{
-		Use: "broker", Short: "A Kafka broker", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return embedded.ServeBroker(cmd.Context(), o) },
+		Use: "broker", Short: "A Kafka broker", Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := free(o.Addr, "--listen"); err != nil {
+				return err
+			}
+			return embedded.ServeBroker(cmd.Context(), o)
+		},
 	}
 	cmd.Flags().StringVar(&o.Addr, "listen", "127.0.0.1:9092", "address to listen on; port 0 chooses one")
 	cmd.Flags().StringVar(&o.DataDir, "data-dir", "", "directory of topics and offsets; without it they are kept in memory")

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,7 +26,7 @@ func loadCommand() *cobra.Command {
 		about += fmt.Sprintf("  %-18s%s\n", p.Name, p.Describe)
 	}
 	cmd := &cobra.Command{
-		Use: "load FILE", Short: "Load a file of orders into the topic", Args: cobra.ExactArgs(1),
+		Use: "load FILE", Short: "Load a file of orders into the topic", Args: oneFile,
 		Long: `Load a CSV file, gzipped or not, into the source topic, as events in the order of their time. Then a heartbeat in
 every partition says how far time has come: up to --advance-to, by default the time of the last event. Silence until
 then takes effect. Events later than --advance-to are left for another load, which --after tells what there is already.
@@ -52,27 +54,43 @@ Loading a file twice changes nothing that is final: order ids and event ids foll
 		if err != nil {
 			return usageError{fmt.Errorf("--after: %w", err)}
 		}
-		if cfg.Source.Clock != "events" {
-			log.Warn("the source's clock is not events: the wall clock moves time on once the history has been read")
+		if !to.IsZero() && !from.Before(to) {
+			return usageError{fmt.Errorf("--after %s is not before --advance-to %s: there is nothing between", *after, *advance)}
+		}
+		if !slices.Contains(presets, *preset) {
+			return usageError{fmt.Errorf("--preset %q is not one of %s", *preset, strings.Join(presets, ", "))}
 		}
 		f, err := os.Open(args[0])
+		if errors.Is(err, fs.ErrNotExist) {
+			return usageError{fmt.Errorf("%s: no such file: give the path of a CSV file, gzipped or not", args[0])}
+		}
 		if err != nil {
 			return err
 		}
 		defer func() { _ = f.Close() }()
 		r, err := dataset.Open(*preset, f, cfg.Currency)
 		if err != nil {
-			return usageError{err}
+			return usageError{fmt.Errorf("%s: %w", args[0], err)}
 		}
 		out, err := openTopicFeed(cmd.Context(), kafkaOptions(cfg), log)
 		if err != nil {
 			return err
+		}
+		if cfg.Source.Clock != "events" {
+			log.Warn("the source's clock is not events: the wall clock moves time on once the history has been read")
 		}
 		defer out.close()
 		l := loading{from: from, to: to, feed: out, out: cmd.OutOrStdout(), topic: cfg.Source.Topic, log: log}
 		return l.file(cmd.Context(), r)
 	}
 	return cmd
+}
+
+func oneFile(cmd *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return usageError{fmt.Errorf("%s needs one FILE, not %d: see %[1]s --help", cmd.CommandPath(), len(args))}
+	}
+	return nil
 }
 
 // parseInstant reads a date or an instant; empty is the zero time.

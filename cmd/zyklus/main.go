@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	_ "time/tzdata" // zones for images without zone files
 
@@ -64,5 +65,29 @@ To run it on your own Kafka and ClickHouse, write zyklus.yaml (zyklus run --help
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(demoCommand(), runCommand(), loadCommand(), simulateCommand(), migrateCommand(), versionCommand(), embeddedCommand())
+	group(root)
 	return root
+}
+
+// group makes a command that only holds others show its help, and refuse what is none of them.
+func group(cmd *cobra.Command) {
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return nil
+		}
+		hint := fmt.Sprintf("%s --help lists the commands", cmd.CommandPath())
+		if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+			hint = fmt.Sprintf("did you mean %s?", strings.Join(near, " or "))
+		}
+		return usageError{fmt.Errorf("unknown command %q for %s: %s", args[0], cmd.CommandPath(), hint)}
+	}
+}
+
+// noArguments is for commands that have flags only.
+func noArguments(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return usageError{fmt.Errorf("%s takes no argument, but %q is given: see %[1]s --help", cmd.CommandPath(), args[0])}
 }

@@ -2,16 +2,19 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"golang.org/x/term"
 
 	"zyklus/cmd/zyklus/internal/config"
+	"zyklus/cmd/zyklus/internal/httpserver"
 	"zyklus/cmd/zyklus/internal/progress"
 	"zyklus/sinks/embedded"
 )
@@ -26,6 +29,9 @@ type parts struct {
 
 // startParts starts them; what is started when one fails is stopped again.
 func startParts(ctx context.Context, cfg *config.Config, log *slog.Logger) (*parts, error) {
+	if err := portsFree(cfg); err != nil {
+		return nil, err
+	}
 	p := &parts{log: log}
 	if err := p.start(ctx, cfg); err != nil {
 		p.stop()
@@ -47,9 +53,6 @@ func (p *parts) start(ctx context.Context, cfg *config.Config) error {
 }
 
 func (p *parts) startBroker(cfg *config.Kafka) error {
-	if err := free(cfg.Listen, "kafka.listen"); err != nil {
-		return err
-	}
 	if cfg.Data != "" {
 		if err := os.MkdirAll(cfg.Data, 0o755); err != nil {
 			return fmt.Errorf("data directory of the embedded broker: %w", err)
@@ -68,9 +71,6 @@ func (p *parts) startBroker(cfg *config.Kafka) error {
 }
 
 func (p *parts) startClickHouse(ctx context.Context, cfg *config.ClickHouse) error {
-	if err := free(cfg.Listen, "clickhouse.listen"); err != nil {
-		return err
-	}
 	data, err := filepath.Abs(cfg.Data)
 	if err != nil {
 		return fmt.Errorf("data directory of the embedded ClickHouse: %w", err)
@@ -90,11 +90,36 @@ func (p *parts) startClickHouse(ctx context.Context, cfg *config.ClickHouse) err
 	return nil
 }
 
-// free reports whether an address can be listened on, before anything is started.
+// portsFree reports all addresses of embedded parts that cannot be listened on, before anything is started.
+func portsFree(cfg *config.Config) error {
+	var problems []error
+	if cfg.ClickHouse.Embedded {
+		problems = append(problems, free(cfg.ClickHouse.Listen, "clickhouse.listen"))
+	}
+	if cfg.Kafka.Embedded {
+		problems = append(problems, free(cfg.Kafka.Listen, "kafka.listen"))
+	}
+	return errors.Join(problems...)
+}
+
+// metricsFree does the same for health and metrics. They are served last, when embedded parts run and have made their
+// directories.
+func metricsFree(cfg *config.Config) error {
+	l, err := httpserver.Listen(cfg.HTTP.Addr)
+	if err != nil {
+		return err
+	}
+	return l.Close()
+}
+
+// free reports whether an address can be listened on.
 func free(addr, key string) error {
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
-		return usageError{fmt.Errorf("%s: cannot listen on %s (%w): stop what listens there, or choose another address; port 0 takes a free one", key, addr, err)}
+		if errors.Is(err, syscall.EADDRINUSE) {
+			err = syscall.EADDRINUSE
+		}
+		return fmt.Errorf("%s: cannot listen on %s (%w): stop what listens there, or choose another address; port 0 takes a free one", key, addr, err)
 	}
 	return l.Close()
 }

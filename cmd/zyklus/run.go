@@ -32,7 +32,7 @@ func newLogger(cfg *config.Config) *slog.Logger {
 
 func runCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "run", Short: "Run the pipeline", Args: cobra.NoArgs,
+		Use: "run", Short: "Run the pipeline", Args: noArguments,
 		Long: `Run the pipeline: consume the source topic, keep every customer's state, write to ClickHouse.
 
 A minimal zyklus.yaml:
@@ -70,6 +70,9 @@ goes on where the last checkpoint ended; nothing is lost or counted twice.`,
 }
 
 func run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
+	if err := metricsFree(cfg); err != nil {
+		return err
+	}
 	p, err := startParts(ctx, cfg, log)
 	if err != nil {
 		return err
@@ -96,7 +99,7 @@ func run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 
 func migrateCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "migrate", Short: "Create or update topics and tables", Args: cobra.NoArgs,
+		Use: "migrate", Short: "Create or update topics and tables", Args: noArguments,
 		Long: `Create the internal topics and the ClickHouse database, tables and views, or bring them up to date: missing
 columns are added, comments corrected, views replaced. Nothing is dropped and no type is changed. Running it again
 changes nothing. The input topic must exist already, except on an embedded broker.`,

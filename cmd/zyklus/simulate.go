@@ -24,7 +24,7 @@ func simulateCommand() *cobra.Command {
 	var o simulateOptions
 	d := simulator.DefaultConfig()
 	cmd := &cobra.Command{
-		Use: "simulate", Short: "Write events of simulated customers to the topic or to a file", Args: cobra.NoArgs,
+		Use: "simulate", Short: "Write events of simulated customers to the topic or to a file", Args: noArguments,
 		Long: `Write the events of simulated customers, in the order in which they arrive, to the source topic or to a file
 (one JSON object a line). Equal flags give equal bytes. The customers have known truth: who is alive, how often each
 buys, tastes per category; --truth writes it as CSV. There are seasons, refunds, cancellations, updates, duplicates
@@ -81,10 +81,10 @@ func (o *simulateOptions) simulator(currency string) (*simulator.Simulator, time
 	cfg.Customers, cfg.Seed, cfg.Currency = o.customers, o.seed, currency
 	var err error
 	if cfg.Start, err = time.Parse(time.DateOnly, o.start); err != nil {
-		return nil, time.Time{}, fmt.Errorf("--start: %w", err)
+		return nil, time.Time{}, fmt.Errorf("--start: %q is not a date such as 2024-01-01", o.start)
 	}
 	if cfg.End, err = time.Parse(time.DateOnly, o.end); err != nil {
-		return nil, time.Time{}, fmt.Errorf("--end: %w", err)
+		return nil, time.Time{}, fmt.Errorf("--end: %q is not a date such as 2025-07-01", o.end)
 	}
 	sim, err := simulator.New(cfg)
 	return sim, cfg.End.Add(cfg.MaxDelay), err

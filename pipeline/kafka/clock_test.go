@@ -24,8 +24,8 @@ type tracingTask struct {
 }
 
 type trace struct {
-	gate      atomic.Pointer[chan struct{}] // while set, partition 0 waits for it with its next event
-	slow      time.Duration                 // that each event takes
+	gate      atomic.Pointer[gate] // while set, partition 0 waits for it with its next event
+	slow      time.Duration        // that each event takes
 	processed atomic.Int64
 	mu        sync.Mutex
 	advances  []advance
@@ -36,7 +36,7 @@ type advance struct{ to, processed int64 }
 
 func (t tracingTask) Process(e *pipeline.Event, believable int64) {
 	if gate := t.trace.gate.Load(); gate != nil && e.Origin.Partition == 0 {
-		<-*gate
+		gate.wait()
 	}
 	time.Sleep(t.trace.slow)
 	t.Task.Process(e, believable)
@@ -111,20 +111,19 @@ func TestClockStandsWhileBehindOrWithoutAnswer(t *testing.T) {
 	l.run(tr.use)
 	tr.awaitLater(t) // an empty partition is caught up
 
-	gate := make(chan struct{})
-	tr.gate.Store(&gate)
+	gate := newGate(t)
+	tr.gate.Store(gate)
 	l.produce(10)
 	produced := time.Now().UnixMilli()
 	time.Sleep(3 * watchEvery)
 	if at := tr.last().to; at > produced {
 		t.Fatal("the clock has passed records that wait")
 	}
-	tr.gate.Store(nil)
-	close(gate)
+	gate.open()
 	tr.awaitLater(t)
 
 	away := l.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.ListOffsets}, Err: kerr.UnknownServerError, Count: -1})
-	must(t, away.Wait(t.Context(), 2))
+	awaitHits(t, away, 2)
 	stood := time.Now().UnixMilli()
 	time.Sleep(3 * watchEvery)
 	if at := tr.last().to; at > stood {
@@ -161,8 +160,8 @@ func TestCaughtUpBehindTransactions(t *testing.T) {
 func TestSlowPartitionStopsNoOther(t *testing.T) {
 	l := newLab(t, 2)
 	var tr trace
-	gate := make(chan struct{})
-	tr.gate.Store(&gate)
+	gate := newGate(t)
+	tr.gate.Store(gate)
 	const poll = 100
 	r := l.run(tr.use, func(o *Options, _ *Deps) { o.MaxPoll = poll })
 	r.awaitSessions(t, 2)
@@ -183,8 +182,7 @@ func TestSlowPartitionStopsNoOther(t *testing.T) {
 		}
 		return nil
 	})
-	tr.gate.Store(nil)
-	close(gate)
+	gate.open()
 	l.awaitTotals()
 }
 

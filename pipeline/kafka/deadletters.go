@@ -73,7 +73,7 @@ func NewProjector(o Options, sink pipeline.Sink, table *pipeline.Table, log *slo
 // It is a member of the group <group>-dead-letters.
 func (p *Projector) Run(ctx context.Context) error {
 	opts := []kgo.Opt{
-		kgo.ConsumerGroup(p.o.Group+"-dead-letters"),
+		kgo.ConsumerGroup(p.o.Group + "-dead-letters"),
 		kgo.ConsumeTopics(p.o.DeadLetterTopic),
 		kgo.Balancers(kgo.CooperativeStickyBalancer()),
 		kgo.DisableAutoCommit(),

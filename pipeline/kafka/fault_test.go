@@ -3,6 +3,7 @@ package kafka
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -48,7 +50,7 @@ func TestFaults(t *testing.T) {
 				l.produce(200)
 				time.Sleep(20 * time.Millisecond)
 			}
-			must(t, fault.Wait(t.Context(), len(f)))
+			awaitHits(t, fault, len(f))
 			l.awaitTotals()
 			must(t, r.stop())
 			l.run()
@@ -63,7 +65,7 @@ func TestBrokerAwayAtStartOfPartition(t *testing.T) {
 	l.produce(100)
 	away := l.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.InitProducerID, kmsg.ListOffsets}, Err: kerr.CoordinatorNotAvailable, Count: -1})
 	r := l.run()
-	must(t, away.Wait(t.Context(), 3))
+	awaitHits(t, away, 3)
 	if err := r.Ready(); err == nil {
 		t.Fatal("ready without a broker")
 	}
@@ -141,18 +143,19 @@ func (r *running) awaitSessions(t *testing.T, n int) {
 }
 
 // A zombie stands still between writing and committing a transaction while the group gives its partition to another
-// process. Its commit is refused, and it does not come back before the group has taken it in again.
+// process. Its commit is refused, and it does not fence its heir: it waits for the group first.
 func TestZombieIsFenced(t *testing.T) {
 	l := newLab(t, 1)
 	l.produce(100)
 	var armed atomic.Bool
-	entered, leave := make(chan struct{}), make(chan struct{})
+	entered, leave := make(chan struct{}), newGate(t)
 	zombie := l.run(func(o *Options, d *Deps) {
 		o.ClientID = "zombie"
+		o.Client = append(slices.Clone(o.Client), kgo.HeartbeatInterval(time.Second))
 		d.Crash = func(step string) {
 			if step == "produced" && armed.CompareAndSwap(true, false) {
 				close(entered)
-				<-leave
+				leave.wait()
 			}
 		}
 	})
@@ -160,15 +163,21 @@ func TestZombieIsFenced(t *testing.T) {
 	armed.Store(true)
 	l.produce(100)
 	<-entered
-	var cut atomic.Bool
-	cut.Store(true)
-	l.cutOff("zombie", &cut)
+	group := l.standBetween("zombie")
+	group.Store(lying)
 	heir := l.run(func(o *Options, _ *Deps) { o.ClientID = "heir" })
 	heir.awaitSessions(t, 1)
 	l.produce(100)
 	l.awaitTotals()
-	fences := l.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.InitProducerID}, Observe: true, Count: -1})
-	close(leave)
+
+	var fences atomic.Int32
+	l.cluster.ControlKey(kmsg.InitProducerID.Int16(), func(kmsg.Request) (kmsg.Response, error, bool) {
+		l.cluster.KeepControl()
+		fences.Add(1)
+		return nil, nil, false
+	})
+	group.Store(away)
+	leave.open()
 	eventually(t, "zombie has noticed", func() error {
 		for _, s := range zombie.snapshot() {
 			if s.phase.Load() == phaseRunning {
@@ -177,30 +186,40 @@ func TestZombieIsFenced(t *testing.T) {
 		}
 		return nil
 	})
-	l.produce(100)
-	l.awaitTotals()
 	time.Sleep(300 * time.Millisecond) // for a try of the zombie that must not be
-	if n := fences.Hits(); n != 0 {
+	if n := fences.Load(); n != 0 {
 		t.Fatalf("the zombie has fenced its heir, %d times", n)
 	}
-	cut.Store(false)
+	group.Store(there)
 	must(t, heir.stop())
 	zombie.awaitSessions(t, 1)
 	l.produce(100)
 	l.awaitTotals()
 }
 
-// cutOff drops the group requests of a process while cut is set.
-func (l *lab) cutOff(clientID string, cut *atomic.Bool) {
+// What a process hears from its group.
+const (
+	there = iota
+	lying // all is well, while the coordinator hears nothing
+	away
+)
+
+// standBetween stands between a process and its group.
+func (l *lab) standBetween(clientID string) *atomic.Int32 {
+	var mode atomic.Int32
 	for _, key := range []kmsg.Key{kmsg.Heartbeat, kmsg.JoinGroup, kmsg.SyncGroup, kmsg.LeaveGroup} {
 		l.cluster.ControlKey(key.Int16(), func(req kmsg.Request) (kmsg.Response, error, bool) {
 			l.cluster.KeepControl()
-			if cut.Load() && strings.HasPrefix(member(req), clientID) {
-				return nil, errors.New("cut off"), true
+			switch m := mode.Load(); {
+			case m == there || !strings.HasPrefix(member(req), clientID):
+				return nil, nil, false
+			case m == lying && key == kmsg.Heartbeat:
+				return req.ResponseKind(), nil, true
 			}
-			return nil, nil, false
+			return nil, errors.New("cut off"), true
 		})
 	}
+	return &mode
 }
 
 func member(req kmsg.Request) string {

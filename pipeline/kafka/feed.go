@@ -45,7 +45,7 @@ func (o *Options) newFeed(d *Deps, opts ...kgo.Opt) (*feed, error) {
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.KeepControlRecords(), // the position must pass them to reach the end
 		kgo.FetchMaxBytes(o.FetchMaxBytes),
-		kgo.FetchMaxWait(time.Second),
+		kgo.FetchMaxWait(fetchWait),
 	)...)
 	if err != nil {
 		return nil, err

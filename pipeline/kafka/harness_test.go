@@ -400,6 +400,29 @@ func (l *lab) log() *slog.Logger {
 	return slog.New(slog.DiscardHandler)
 }
 
+// gate holds up who waits until it is opened, at the latest at the end of the test.
+type gate struct {
+	once sync.Once
+	c    chan struct{}
+}
+
+func newGate(t *testing.T) *gate {
+	g := &gate{c: make(chan struct{})}
+	t.Cleanup(g.open)
+	return g
+}
+
+func (g *gate) wait() { <-g.c }
+func (g *gate) open() { g.once.Do(func() { close(g.c) }) }
+
+// awaitHits waits until faults have hit n times.
+func awaitHits(t *testing.T, h *kfake.FaultHandle, n int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	must(t, h.Wait(ctx, n))
+}
+
 // eventually waits until a condition holds, for 30 s at most.
 func eventually(t *testing.T, what string, ok func() error) {
 	t.Helper()

@@ -37,10 +37,13 @@ type Options struct {
 
 // Limits that are no options.
 const (
-	maxMessage    = 2 << 20          // bytes of one batch in internal topics; a customer's record is at most 256 KiB
-	maxLetter     = 1 << 20          // bytes of key and value that a dead letter keeps
-	inboxBytes    = 4 << 20          // bytes of records waiting in a session's inbox before it counts as full
-	revokeGrace   = time.Second      // for the Sink to take the last rows of a revoked partition
+	maxMessage  = 2 << 20     // bytes of one batch in internal topics; a customer's record is at most 256 KiB
+	maxLetter   = 1 << 20     // bytes of key and value that a dead letter keeps
+	inboxBytes  = 4 << 20     // bytes of records waiting in a session's inbox before it counts as full
+	revokeGrace = time.Second // for the Sink to take the last rows of a revoked partition
+	// fetchWait is how long a broker holds a fetch that finds nothing. A partition that is added or resumed meanwhile
+	// waits for that fetch.
+	fetchWait     = 250 * time.Millisecond
 	commitTimeout = 45 * time.Second // for one transaction; shorter than the broker's patience, txnTimeout
 	txnTimeout    = 60 * time.Second
 )

@@ -28,6 +28,17 @@ func NewProducer(ctx context.Context, o Options, log *slog.Logger) (*Producer, e
 		log = slog.New(slog.DiscardHandler)
 	}
 	o = o.WithDefaults()
+	// The first look is without a log: what is wrong is said once, by the error.
+	err := o.withAdmin(ctx, func(adm *kadm.Client) error {
+		have, err := adm.ListTopics(ctx, o.Topic)
+		if err != nil {
+			return o.explain(err)
+		}
+		return o.checkInput(have)
+	})
+	if err != nil {
+		return nil, err
+	}
 	cl, err := o.newClient("producer", log,
 		kgo.RecordPartitioner(partitioner{kgo.StickyKeyPartitioner(nil)}),
 		kgo.ProducerBatchCompression(kgo.Lz4Compression(), kgo.NoCompression()),
@@ -36,12 +47,7 @@ func NewProducer(ctx context.Context, o Options, log *slog.Logger) (*Producer, e
 	if err != nil {
 		return nil, err
 	}
-	p := &Producer{o: o, cl: cl}
-	if _, err := p.partitions(ctx); err != nil {
-		cl.Close()
-		return nil, err
-	}
-	return p, nil
+	return &Producer{o: o, cl: cl}, nil
 }
 
 // partitions returns the number of partitions of the topic.

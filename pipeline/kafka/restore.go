@@ -51,7 +51,7 @@ func (r *restore) run(ctx context.Context, admin *kgo.Client) error {
 		kgo.KeepControlRecords(), // the last record is a transaction marker
 		kgo.FetchMaxBytes(r.o.FetchMaxBytes),
 		kgo.FetchMaxPartitionBytes(min(4<<20, r.o.FetchMaxBytes)),
-		kgo.FetchMaxWait(time.Second),
+		kgo.FetchMaxWait(fetchWait),
 	)
 	if err != nil {
 		return err

@@ -33,8 +33,10 @@ func TestCrashAtEachStep(t *testing.T) {
 		t.Run(step, func(t *testing.T) {
 			t.Parallel()
 			l := newLab(t, 2)
-			for round := range 3 {
+			const rounds = 3
+			for round := range rounds {
 				l.produce(200)
+				l.send(fmt.Sprint("bad-", round))
 				left := 3 * round
 				r := l.run(func(_ *Options, d *Deps) {
 					d.Crash = func(at string) {
@@ -51,6 +53,8 @@ func TestCrashAtEachStep(t *testing.T) {
 			}
 			l.run()
 			l.awaitTotals()
+			l.project()
+			l.awaitLetters(rounds) // each is in the topic once, too
 		})
 	}
 }

@@ -24,8 +24,8 @@ func open(t testing.TB, method clickhouse.CompressionMethod) (driver.Conn, strin
 	addr := embeddedtest.StartClickHouse(t)
 	database := "test_" + strings.NewReplacer("/", "_", "#", "_", "=", "_").Replace(t.Name())
 	admin := connect(t, addr, "default", method)
-	exec(t, admin, "DROP DATABASE IF EXISTS "+database)
-	exec(t, admin, "CREATE DATABASE "+database)
+	run(t, admin, "DROP DATABASE IF EXISTS "+database)
+	run(t, admin, "CREATE DATABASE "+database)
 	return connect(t, addr, database, method), addr
 }
 
@@ -45,7 +45,7 @@ func connect(t testing.TB, addr, database string, method clickhouse.CompressionM
 	return conn
 }
 
-func exec(t testing.TB, conn driver.Conn, sql string, args ...any) {
+func run(t testing.TB, conn driver.Conn, sql string, args ...any) {
 	t.Helper()
 	if err := conn.Exec(context.Background(), sql, args...); err != nil {
 		t.Fatalf("%s: %v", sql, err)
@@ -147,8 +147,8 @@ func TestTypes(t *testing.T) {
 
 func roundTrip(t *testing.T, conn driver.Conn, c typeCase) {
 	ctx := context.Background()
-	exec(t, conn, "DROP TABLE IF EXISTS types")
-	exec(t, conn, "CREATE TABLE types (n UInt64, v "+c.typ+", w "+c.typ+") ENGINE = MergeTree ORDER BY n")
+	run(t, conn, "DROP TABLE IF EXISTS types")
+	run(t, conn, "CREATE TABLE types (n UInt64, v "+c.typ+", w "+c.typ+") ENGINE = MergeTree ORDER BY n")
 	batch, err := conn.PrepareBatch(ctx, "INSERT INTO types (n, v, w)")
 	if err != nil {
 		t.Fatal(err)
@@ -252,7 +252,7 @@ func TestParametersAndSettings(t *testing.T) {
 
 func TestEmptyResultHasColumns(t *testing.T) {
 	conn, _ := open(t, clickhouse.CompressionLZ4)
-	exec(t, conn, "CREATE TABLE empty (a UInt8, b LowCardinality(String)) ENGINE = MergeTree ORDER BY a")
+	run(t, conn, "CREATE TABLE empty (a UInt8, b LowCardinality(String)) ENGINE = MergeTree ORDER BY a")
 	rows, err := conn.Query(context.Background(), "SELECT b, a + 1 AS c FROM empty WHERE a > {x:UInt8}", clickhouse.Named("x", 3))
 	if err != nil {
 		t.Fatal(err)
@@ -268,7 +268,7 @@ func TestEmptyResultHasColumns(t *testing.T) {
 
 func TestDeduplicationToken(t *testing.T) {
 	conn, _ := open(t, clickhouse.CompressionLZ4)
-	exec(t, conn, "CREATE TABLE dedup (a UInt64) ENGINE = MergeTree ORDER BY a SETTINGS non_replicated_deduplication_window = 100")
+	run(t, conn, "CREATE TABLE dedup (a UInt64) ENGINE = MergeTree ORDER BY a SETTINGS non_replicated_deduplication_window = 100")
 	for _, token := range []string{"t1", "t1", "t2"} {
 		ctx := clickhouse.Context(context.Background(), clickhouse.WithSettings(clickhouse.Settings{"insert_deduplication_token": token}))
 		insertNumbers(t, ctx, conn, "dedup", 0, 10)
@@ -309,7 +309,7 @@ func wantCount(t testing.TB, conn driver.Conn, table string, want uint64) {
 
 func TestParallel(t *testing.T) {
 	conn, addr := open(t, clickhouse.CompressionLZ4)
-	exec(t, conn, "CREATE TABLE par (a UInt64) ENGINE = MergeTree ORDER BY a")
+	run(t, conn, "CREATE TABLE par (a UInt64) ENGINE = MergeTree ORDER BY a")
 	var wg sync.WaitGroup
 	errs := make(chan error, 100)
 	for worker := range uint64(6) {

@@ -134,7 +134,7 @@ func (s *server) serveQuery(w http.ResponseWriter, r *http.Request) {
 	if req.queryID == "" {
 		req.queryID = newQueryID()
 	}
-	if r.Method == http.MethodGet && !req.reads() && req.verb != "SET" && req.verb != "USE" {
+	if r.Method == http.MethodGet && req.writes() {
 		s.writeError(w, req.queryID, raise(codeReadonly, "READONLY", "Cannot execute query in readonly mode. "+
 			"For queries over HTTP, method GET implies readonly. You should use method POST for modifying queries"))
 		return

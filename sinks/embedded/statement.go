@@ -165,6 +165,17 @@ func (st statement) reads() bool {
 	return false
 }
 
+// writes reports whether the statement is one that a server refuses in a
+// read-only session.
+func (st statement) writes() bool {
+	switch st.verb {
+	case "INSERT", "CREATE", "REPLACE", "ALTER", "DROP", "UNDROP", "TRUNCATE", "RENAME", "EXCHANGE", "ATTACH", "DETACH",
+		"OPTIMIZE", "DELETE", "UPDATE", "SYSTEM", "KILL", "GRANT", "REVOKE", "BACKUP", "RESTORE":
+		return true
+	}
+	return false
+}
+
 // spoils reports whether the statement changes its connection, which then must
 // not serve another request.
 func (st statement) spoils() bool {

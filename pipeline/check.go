@@ -1,0 +1,106 @@
+package pipeline
+
+import (
+	"fmt"
+	"slices"
+)
+
+// lastInstant is the end of the year 9999, Unix milliseconds: no instant is later.
+const lastInstant = 253_402_300_799_999
+
+// instant reports whether at can be an instant of the state.
+func instant(at int64) bool { return at >= 0 && at <= lastInstant }
+
+// check decodes all parts of a record that is restored, and holds them against what a fold could have written: later
+// faults can then only be our own.
+func (t *Task) check(h *header) (err error) {
+	c := t.scratch
+	if err = c.decodeSettled(h.id, h.settled); err != nil {
+		return err
+	}
+	if err = c.check(); err != nil {
+		return err
+	}
+	if h.liveAsOf > t.clock || c.AsOf > t.clock || h.rowVersion < 0 {
+		return fmt.Errorf("%w: a customer is ahead of the partition", errCorrupt)
+	}
+	if !t.job.validPhases(h.phases) {
+		return fmt.Errorf("%w: live phases", errCorrupt)
+	}
+	if err = t.checkOpen(h, c.AsOf); err != nil {
+		return err
+	}
+	if t.outs, err = readOutbox(t.outs[:0], h.outbox, 0); err != nil {
+		return err
+	}
+	if i := slices.IndexFunc(t.outs, func(o outboxRow) bool { return !t.job.validOutbox(&o) }); i >= 0 {
+		return fmt.Errorf("%w: history row %d", errCorrupt, i)
+	}
+	return nil
+}
+
+// checkOpen checks the open events: in order, after the settled point, not after the clock.
+func (t *Task) checkOpen(h *header, settledTo int64) (err error) {
+	if t.opens, err = readOpen(t.opens[:0], h.open); err != nil {
+		return err
+	}
+	for i := range t.opens {
+		o := &t.opens[i]
+		if err = DecodeEvent(o.bytes, &t.event); err != nil {
+			return err
+		}
+		if o.at <= settledTo || o.at > t.clock || i > 0 && !t.opens[i-1].before(o) {
+			return fmt.Errorf("%w: open event %d is out of order", errCorrupt, i)
+		}
+	}
+	return nil
+}
+
+// check holds a decoded customer against what a fold could have written.
+func (c *Customer) check() error {
+	t := &c.Totals
+	ordered := t.Orders > 0 && t.FirstOrderAt <= t.LastOrderAt && t.LastOrderAt <= c.AsOf && t.PurchaseDays >= 1 && t.PurchaseDays <= t.Orders
+	none := t.Orders == 0 && t.FirstOrderAt == 0 && t.LastOrderAt == 0 && t.PurchaseDays == 0
+	if !instant(c.AsOf) || !instant(t.FirstOrderAt) || !ordered && !none || len(c.Names.list) > maxNames {
+		return fmt.Errorf("%w: totals", errCorrupt)
+	}
+	for i := range c.Phases {
+		p, l := &c.Phases[i], c.job.lifecycles[i]
+		if max(p.Phase, p.Previous.Phase, p.Older) > len(l.Phases) || p.Rule >= len(l.Rules) || p.Since > c.AsOf {
+			return fmt.Errorf("%w: phases in lifecycle %s", errCorrupt, l.ID)
+		}
+	}
+	for i, s := range c.states {
+		if checker, ok := s.(Checker); ok {
+			if err := checker.Check(c); err != nil {
+				return fmt.Errorf("section %s: %w", c.job.sections[i].Name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// validPhases reports whether these can be the live phases of a customer, one byte for each lifecycle.
+func (j *Job) validPhases(phases []byte) bool {
+	if len(phases) > len(j.lifecycles) {
+		return false
+	}
+	for i, p := range phases {
+		if int(p) > len(j.lifecycles[i].Phases) {
+			return false
+		}
+	}
+	return true
+}
+
+func (j *Job) validOutbox(o *outboxRow) bool {
+	if o.table > 0 {
+		return o.table <= len(j.history)
+	}
+	t := &o.transition
+	if t.Lifecycle >= len(j.lifecycles) {
+		return false
+	}
+	l := j.lifecycles[t.Lifecycle]
+	return max(t.From, t.To) <= len(l.Phases) && t.To > 0 && t.Rule < len(l.Rules)
+}

@@ -1,0 +1,275 @@
+package pipeline_test
+
+import (
+	"flag"
+	"fmt"
+	"hash/fnv"
+	"os"
+	"path/filepath"
+	"sort"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"zyklus/pipeline"
+)
+
+var update = flag.Bool("update", false, "rewrite golden files; read the difference before committing it")
+
+// TestScenarios runs the files of testdata/scenarios: what happens, then after ---- what is published of it at the next
+// checkpoint. A block of commands ends at ----, its output at an empty line. Times are local to the zone.
+//
+//	job zone=Europe/Berlin lateness=10m      first line, optional
+//	event 2024-03-01 10:00 anna page         kinds: page, product, order, update, refund, cancel
+//	event 2024-03-01 11:00 anna order a1 19.99 shoes hats x2
+//	event 2024-03-02 11:00 anna refund a1 5.00        an amount; `refund a1 shoes` lines; `refund a1` the whole order
+//	  … id=7 names the event id, so that it comes twice; at=<time> is when the record was appended
+//	clock 2024-06-15 00:00                   the wall clock, all input being read
+//	heartbeat 2024-06-15 00:00
+//	crash                                    state goes back to the last checkpoint
+//	repeat 5000 10ms <event …>
+//	show orders net_value_minor              columns of customers that are printed from now on
+func TestScenarios(t *testing.T) {
+	files, err := filepath.Glob("testdata/scenarios/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no scenarios", err)
+	}
+	for _, f := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(f), ".txt"), func(t *testing.T) {
+			b, err := os.ReadFile(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := &scenario{t: t, setting: setting{"UTC", 10 * time.Minute}}
+			got := s.run(string(b))
+			if *update {
+				if err := os.WriteFile(f, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			} else if got != string(b) {
+				t.Errorf("%s: got\n%s", f, got)
+			}
+		})
+	}
+}
+
+// scenario is one file being run.
+type scenario struct {
+	setting
+	t       *testing.T
+	zone    *time.Location
+	job     *pipeline.Job
+	task    *pipeline.Task
+	durable changelog
+	show    []string
+	offset  int64
+	before  pipeline.Stats
+}
+
+// run returns the file with its outputs as they are.
+func (s *scenario) run(file string) string {
+	var out strings.Builder
+	commands := true
+	for _, line := range strings.Split(strings.TrimRight(file, "\n"), "\n") {
+		switch {
+		case !commands:
+			commands = line == ""
+		case line == "----":
+			commands = false
+			out.WriteString("----\n" + s.checkpoint() + "\n")
+		default:
+			out.WriteString(line + "\n")
+			s.command(line)
+		}
+	}
+	return strings.TrimRight(out.String(), "\n") + "\n"
+}
+
+func (s *scenario) command(line string) {
+	if line, _, _ = strings.Cut(line, "#"); strings.TrimSpace(line) == "" {
+		return
+	}
+	w := strings.Fields(line)
+	if w[0] == "job" {
+		for _, o := range w[1:] {
+			name, value, _ := strings.Cut(o, "=")
+			if name == "zone" {
+				s.setting.zone = value
+			} else {
+				s.lateness, _ = time.ParseDuration(value)
+			}
+		}
+		return
+	}
+	s.start()
+	switch w[0] {
+	case "event":
+		s.event(w[1:], 0)
+	case "repeat":
+		n, _ := strconv.Atoi(w[1])
+		step, _ := time.ParseDuration(w[2])
+		for i := range n {
+			s.event(w[4:], int64(i)*step.Milliseconds())
+		}
+	case "clock":
+		s.task.AdvanceClock(s.time(w[1] + " " + w[2]))
+	case "heartbeat":
+		at := s.time(w[1] + " " + w[2])
+		s.task.Process(&pipeline.Event{Kind: pipeline.KindHeartbeat, At: at}, at)
+	case "show":
+		s.show = w[1:]
+	case "crash":
+		task, err := s.durable.restore(s.job, 0)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		s.task, s.before = task, pipeline.Stats{}
+	default:
+		s.t.Fatalf("unknown command %q", line)
+	}
+}
+
+func (s *scenario) start() {
+	if s.job == nil {
+		s.job = newJob(s.t, s.setting)
+		s.zone, _ = time.LoadLocation(s.setting.zone)
+		s.task = pipeline.NewTask(s.job, "events", 0)
+	}
+}
+
+const layouts = "2006-01-02 15:04:05.000"
+
+func (s *scenario) time(text string) int64 {
+	t, err := time.ParseInLocation(layouts[:len(text)], text, s.zone)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return t.UnixMilli()
+}
+
+func (s *scenario) stamp(at int64) string {
+	return strings.TrimSuffix(strings.TrimSuffix(time.UnixMilli(at).In(s.zone).Format(layouts), ".000"), ":00")
+}
+
+var kinds = map[string]pipeline.Kind{
+	"page": pipeline.KindPageViewed, "product": pipeline.KindProductViewed, "order": pipeline.KindOrderCompleted,
+	"update": pipeline.KindOrderUpdated, "refund": pipeline.KindOrderRefunded, "cancel": pipeline.KindOrderCancelled,
+}
+
+// event takes `date time customer kind [order [amount] [category…]] [id=…] [at=date,time]`.
+func (s *scenario) event(w []string, shift int64) {
+	e := pipeline.Event{Kind: kinds[w[3]], At: s.time(w[0]+" "+w[1]) + shift, Customer: []byte(w[2]), Known: true}
+	if e.Kind == 0 {
+		s.t.Fatalf("unknown kind %q", w[3])
+	}
+	s.offset++
+	e.Raw = []byte(strings.Join(w, " "))
+	e.Origin = pipeline.Origin{Topic: "events", Offset: s.offset}
+	id, believable := fmt.Sprint(s.offset), e.At
+	for i, word := range w[4:] {
+		name, value, option := strings.Cut(word, "=")
+		amount, err := strconv.ParseFloat(word, 64)
+		switch {
+		case option && name == "id":
+			id = "id " + value
+		case option && name == "at":
+			believable = s.time(strings.Replace(value, ",", " ", 1))
+		case i == 0:
+			e.OrderID = []byte(word)
+		case err == nil:
+			e.Amount, e.HasAmount = int64(amount*100+0.5), true
+		default:
+			e.Lines = append(e.Lines, line(word))
+		}
+	}
+	for i := range e.Lines { // an order's amount is spread evenly over its lines
+		if e.HasAmount && e.Kind != pipeline.KindOrderRefunded {
+			e.Lines[i].Amount, e.Lines[i].HasAmount = e.Amount/int64(len(e.Lines)), true
+		}
+	}
+	h := fnv.New64a()
+	h.Write([]byte(id))
+	e.ID = h.Sum64()
+	s.task.Process(&e, believable)
+}
+
+// line is one piece of a category's only product, or `shoes*3`.
+func line(word string) pipeline.Line {
+	name, times, _ := strings.Cut(word, "*")
+	n, err := strconv.ParseInt(times, 10, 64)
+	if err != nil {
+		n = 1
+	}
+	h := fnv.New64a()
+	h.Write([]byte(name))
+	return pipeline.Line{Product: h.Sum64(), Category: []byte(name), Quantity: 1000 * n}
+}
+
+// checkpoint makes one and prints what it publishes.
+func (s *scenario) checkpoint() string {
+	s.start()
+	for s.task.Drain(100) {
+	}
+	cp := s.task.Checkpoint()
+	s.durable.append(cp)
+	var lines []string
+	for _, l := range cp.DeadLetters {
+		lines = append(lines, fmt.Sprintf("dead letter: %v: %s, money %d.%02d, offset %d: %s", l.Kind, l.Cause, l.Money/100, l.Money%100, l.Origin.Offset, l.Value))
+	}
+	s.task.Committed()
+	var rows []row
+	for b := s.task.NextBatch(100); b != nil; b = s.task.NextBatch(100) {
+		rows = append(rows, batchRows(b)...)
+		s.task.Acknowledge()
+	}
+	sort.SliceStable(rows, func(i, k int) bool {
+		return rows[i].table.Name > rows[k].table.Name && rows[i].table.Name != "checkpoints"
+	})
+	for i := range rows {
+		if text := s.print(&rows[i]); text != "" {
+			lines = append(lines, text)
+		}
+	}
+	st := s.task.Stats()
+	for _, c := range []struct {
+		name          string
+		now, formerly int64
+	}{
+		{"late", st.Late, s.before.Late}, {"corrections", st.Corrections, s.before.Corrections}, {"duplicates", st.Duplicates, s.before.Duplicates},
+		{"refolds", st.Refolds, s.before.Refolds}, {"settled early", st.Forced, s.before.Forced}, {"unmatched money", st.UnmatchedMoney, s.before.UnmatchedMoney},
+	} {
+		if c.now != c.formerly {
+			lines = append(lines, fmt.Sprintf("count %s: %d", c.name, c.now-c.formerly))
+		}
+	}
+	s.before = *st
+	return strings.Join(append(lines, ""), "\n")
+}
+
+func (s *scenario) print(r *row) string {
+	switch r.table.Name {
+	case "phase_transitions":
+		withdrawn := ""
+		if r.deleted {
+			withdrawn = "withdrawn: "
+		}
+		return fmt.Sprintf("%s%v: %q -> %v at %s, cause %v, rule %v, cycle %v", withdrawn, r.get("customer_id"), r.get("from_phase").s, r.get("to_phase"),
+			s.stamp(r.get("at").i), r.get("cause"), r.get("rule"), r.get("cycle"))
+	case "orders":
+		return fmt.Sprintf("%v: order %v of %s %v, net %v of %v, %v", r.get("customer_id"), r.get("order_id"), s.stamp(r.get("at").i), r.get("status"),
+			r.get("net_value_minor"), r.get("value_minor"), r.get("categories"))
+	case "customers":
+		text := fmt.Sprintf("%v: %v as of %s", r.get("customer_id"), r.get("role5_phase"), s.stamp(r.get("as_of").i))
+		for _, column := range s.show {
+			c := r.get(column)
+			if c.kind == pipeline.TypeInstant && !c.null {
+				text += fmt.Sprintf(", %s %s", column, s.stamp(c.i))
+			} else {
+				text += fmt.Sprintf(", %s %v", column, c)
+			}
+		}
+		return text
+	}
+	return ""
+}
