@@ -100,6 +100,7 @@ func (s *ledgerState) wait(f *pipeline.Fold, e *pipeline.Event) {
 	for ; bytes > maxWaiting; bytes -= s.giveUpFirst(f) {
 	}
 	s.expires = s.firstExpiry() // they come by time, so the first expires first
+	f.Reschedule()
 }
 
 // release applies what has been waiting for an order.
@@ -158,9 +159,8 @@ func (s *ledgerState) giveUp(f *pipeline.Fold, e *pipeline.Event) {
 	})
 }
 
-// Deadline is the first expiry of what waits for its order. Events of that very instant come before it: then it is a
-// millisecond later.
-func (s *ledgerState) Deadline(f *pipeline.Fold) int64 { return max(s.expires, f.Now+1) }
+// Deadline is the first expiry of what waits for its order.
+func (s *ledgerState) Deadline(*pipeline.Fold) int64 { return s.expires }
 
 // Fire gives up what has waited long enough.
 func (s *ledgerState) Fire(f *pipeline.Fold) {

@@ -26,6 +26,8 @@ type Customer struct {
 	unknown []byte
 	next    int64 // deadline; valid if timed
 	timed   bool
+	wake    int64 // earliest deadline of the states; valid if quiet: no event has moved it since
+	quiet   bool
 
 	// What the fold since the last Reset produced.
 	transitions []Transition
@@ -157,6 +159,7 @@ func newCustomer(job *Job) *Customer {
 
 // reset makes c a customer of whom nothing is known.
 func (c *Customer) reset() {
+	c.quiet = false
 	c.AsOf, c.Totals, c.next, c.timed, c.firstFire, c.lastFire = 0, Totals{}, 0, false, 0, 0
 	c.ID, c.unknown, c.bookings = c.ID[:0], c.unknown[:0], c.bookings[:0]
 	c.Names.list, c.Names.Overflow = c.Names.list[:0], 0

@@ -4,6 +4,7 @@ package pipeline
 func (f *Fold) begin(c *Customer, at int64, late bool) {
 	f.Now, f.Late, f.Customer, f.Bookings = at, late, c, c.bookings[:0]
 	f.job, f.touched, f.letters = c.job, &c.touched, &c.letters
+	f.rescheduled = false
 	c.AsOf, c.moved, c.timed = at, true, false
 }
 
@@ -14,6 +15,7 @@ func (c *Customer) apply(f *Fold, e *Event, at int64, late bool) {
 		s.Apply(f, e)
 	}
 	c.bookings = f.Bookings
+	c.quiet = c.quiet && !f.rescheduled && len(f.Bookings) == 0
 	cause := Cause(e.Kind)
 	if late {
 		cause = CauseCorrection
@@ -33,6 +35,7 @@ func (c *Customer) advance(f *Fold, to int64, inclusive bool) {
 			s.Fire(f)
 		}
 		c.bookings = f.Bookings
+		c.quiet = false
 		c.decide(d, CauseDeadline)
 		if c.firstFire == 0 {
 			c.firstFire = d
@@ -41,23 +44,27 @@ func (c *Customer) advance(f *Fold, to int64, inclusive bool) {
 	}
 }
 
-// deadline returns the next instant after AsOf at which something changes by time alone.
+// deadline returns the next instant at which something changes by time alone. It may be AsOf itself: at one instant,
+// deadlines come after the events.
 func (c *Customer) deadline(f *Fold) int64 {
 	if c.timed {
 		return c.next
 	}
 	f.Now, f.Customer, f.job = c.AsOf, c, c.job
-	next := Never
-	for _, s := range c.states {
-		next = min(next, s.Deadline(f))
+	if !c.quiet {
+		c.wake, c.quiet = Never, true
+		for _, s := range c.states {
+			c.wake = min(c.wake, s.Deadline(f))
+		}
 	}
+	next := c.wake
 	for i, l := range c.job.lifecycles {
 		if c.Phases[i].Phase != 0 {
 			next = min(next, l.Next(c, c.AsOf, c.Phases[i].Rule))
 		}
 	}
-	if next <= c.AsOf {
-		panic("BUG: a deadline is not later than the customer's instant")
+	if next < c.AsOf {
+		panic("BUG: a deadline is earlier than the customer's instant")
 	}
 	c.next, c.timed = next, true
 	return next

@@ -28,8 +28,9 @@ type State interface {
 	// Decode reads what Append of this or an older layout wrote. The state is Reset before.
 	Decode(layout byte, src []byte, c *Customer) error
 	Apply(f *Fold, e *Event)
-	// Deadline returns the next instant after f.Now at which Fire, or a field that is a column, changes by time
-	// alone; Never if there is none. It may be too early, never too late.
+	// Deadline returns the next instant, after f.Now or not yet fired at it, at which Fire, or a field that is a column, changes by time
+	// alone; Never if there is none. It may be too early, never too late. It is asked again after a deadline, after an
+	// event that made bookings, and after Fold.Reschedule: no other event may move it.
 	Deadline(f *Fold) int64
 	// Fire lets the deadlines at f.Now happen.
 	Fire(f *Fold)
@@ -95,9 +96,10 @@ type Fold struct {
 	// the operators after it.
 	Bookings []Booking
 
-	job     *Job
-	touched *[]RowKey
-	letters *[]DeadLetter
+	job         *Job
+	touched     *[]RowKey
+	letters     *[]DeadLetter
+	rescheduled bool
 }
 
 // Booking is one change of a customer's net orders, always on the day and at the time of the order itself.
@@ -111,6 +113,9 @@ type Booking struct {
 
 // Job returns the job's settings.
 func (f *Fold) Job() *Job { return f.job }
+
+// Reschedule says that the event has moved a deadline of the calling state, though it made no booking.
+func (f *Fold) Reschedule() { f.rescheduled = true }
 
 // Touch announces that the row of the key, in the operator's own table, has changed.
 func (f *Fold) Touch(table *Table, key []byte) {

@@ -206,7 +206,7 @@ func (t *Task) correct(w *work, e *Event) {
 	asOf, totals := r.AsOf, r.Totals
 	r.apply(&t.fold, e, max(t.Watermark(), asOf), true)
 	if asOf > 0 && len(r.bookings) == 0 && r.Totals == totals {
-		r.AsOf, r.timed = asOf, false
+		r.AsOf, r.timed, r.quiet = asOf, false, false
 	} else {
 		t.stats.Corrections++
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -80,6 +81,7 @@ type Runner struct {
 	mu       sync.Mutex
 	sessions map[int32]*session
 	joined   bool
+	apart    error // why the group cannot be joined; nil once it is, or while nothing is known
 	stopping bool
 	failure  error // the first one
 }
@@ -163,7 +165,7 @@ func (r *Runner) assigned(_ context.Context, cl *kgo.Client, got map[string][]in
 	cl.PauseFetchTopics(r.o.Topic)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.joined = true
+	r.joined, r.apart = true, nil
 	if r.stopping {
 		return
 	}
@@ -268,11 +270,22 @@ func (r *Runner) watchGroup(ctx context.Context) error {
 				return fmt.Errorf("another process has joined group %s with the instance id %s: give each its own", r.o.Group, r.o.InstanceID)
 			default:
 				r.d.Log.Warn("group", "error", e.Err)
+				r.setApart(e.Err)
 				sleep(ctx, time.Second)
 			}
 		}
 	}
 	return nil
+}
+
+// setApart keeps why the group cannot be joined, for Ready.
+func (r *Runner) setApart(err error) {
+	if dial := (*net.OpError)(nil); errors.As(err, &dial) {
+		err = r.o.explain(err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.apart = err
 }
 
 // heartbeat asks the group coordinator whether this process is a member of the current generation.
@@ -299,12 +312,14 @@ func (r *Runner) heartbeat(ctx context.Context) error {
 // and run, brokers answer, and the Sink is healthy. Else the error says what is missing.
 func (r *Runner) Ready() error {
 	r.mu.Lock()
-	joined, stopping := r.joined, r.stopping
+	joined, apart, stopping := r.joined, r.apart, r.stopping
 	sessions := slices.Collect(maps.Values(r.sessions))
 	r.mu.Unlock()
 	switch {
 	case stopping:
 		return errors.New("stopping")
+	case !joined && apart != nil:
+		return fmt.Errorf("not a member of group %s: %w", r.o.Group, apart)
 	case !joined:
 		return fmt.Errorf("not a member of group %s yet", r.o.Group)
 	}
