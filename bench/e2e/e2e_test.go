@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/sourcegraph/conc"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"zyklus/bench/dataset"
@@ -91,7 +92,7 @@ func replay(b *testing.B, currency string, fill func(produce func(key, value []b
 	events, to := produce(b, o, fill)
 	floor := measure(func() { fetchAndDecode(b, o, events, currency) })
 	floor.report(b, "floor", events)
-	whole := measure(func() { run(b, o, engine, events, currency, to) })
+	whole := measure(func() { run(b, o, engine, currency, to) })
 	whole.report(b, "pipeline", events)
 	b.ReportMetric(float64(events), "events")
 	b.ReportMetric(floor.cpu.Seconds()/whole.cpu.Seconds(), "of-floor")
@@ -179,7 +180,20 @@ func decoder(b *testing.B, currency string) *codec.Segment {
 }
 
 // run runs the pipeline until all rows are written.
-func run(b *testing.B, o kafka.Options, engine string, events int64, currency string, to time.Time) {
+func run(b *testing.B, o kafka.Options, engine string, currency string, to time.Time) {
+	p := startPipeline(b, o, engine, currency, false)
+	p.await(b, to)
+	p.stop()
+}
+
+// running is a pipeline within this process.
+type running struct {
+	client *clickhouse.Client
+	failed atomic.Pointer[error]
+	stop   func()
+}
+
+func startPipeline(b *testing.B, o kafka.Options, engine, currency string, wallClock bool) *running {
 	preset, err := lifecycle.Preset("role5")
 	if err != nil {
 		b.Fatal(err)
@@ -190,25 +204,24 @@ func run(b *testing.B, o kafka.Options, engine string, events int64, currency st
 	}
 	job, err := pipeline.NewJob(pipeline.Options{
 		Operators: operators.All(), Lifecycles: []*lifecycle.Document{doc}, Artefact: models.BuiltIn(),
-		Lateness: 10 * time.Minute, Skew: 5 * time.Minute,
+		Lateness: 10 * time.Minute, Skew: 5 * time.Minute, WallClock: wallClock,
 	})
 	if err != nil {
 		b.Fatal(err)
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	client, err := clickhouse.Open(ctx, clickhouse.Options{Addrs: []string{engine}, Protocol: clickhouse.HTTP, Database: "bench", Compression: "none"}, log, nil)
+	p := &running{}
+	p.client, err = clickhouse.Open(ctx, clickhouse.Options{
+		Addrs: []string{engine}, Protocol: clickhouse.HTTP, Database: "bench", Compression: "none",
+	}, log, nil)
 	if err != nil {
 		b.Fatal(err)
 	}
-	if _, err := client.Migrate(ctx, clickhouse.Schema{Tables: job.Tables(), MoneyExponent: 2}, nil); err != nil {
+	if _, err := p.client.Migrate(ctx, clickhouse.Schema{Tables: job.Tables(), MoneyExponent: 2}, nil); err != nil {
 		b.Fatal(err)
 	}
-	writer := clickhouse.NewWriter(client)
-	writerCtx, stopWriter := context.WithCancel(context.Background())
-	written := make(chan struct{})
-	go func() { defer close(written); _ = writer.Run(writerCtx) }()
+	writer := clickhouse.NewWriter(p.client)
 	runner, err := kafka.New(o, kafka.Deps{
 		Sink: writer, Job: job, Log: log, Registerer: prometheus.NewRegistry(),
 		NewTask:    func(topic string, p int32) kafka.Task { return pipeline.NewTask(job, topic, p) },
@@ -217,29 +230,31 @@ func run(b *testing.B, o kafka.Options, engine string, events int64, currency st
 	if err != nil {
 		b.Fatal(err)
 	}
-	var failed atomic.Pointer[error]
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
+	var partitions, sink conc.WaitGroup
+	writerCtx, stopWriter := context.WithCancel(context.Background())
+	sink.Go(func() { _ = writer.Run(writerCtx) })
+	partitions.Go(func() {
 		if err := runner.Run(ctx); err != nil {
-			failed.Store(&err)
+			p.failed.Store(&err)
 		}
-	}()
-	await(b, client, to, &failed)
-	cancel()
-	<-done
-	stopWriter()
-	<-written
-	_ = client.Close()
+	})
+	p.stop = func() {
+		cancel()
+		partitions.Wait()
+		stopWriter()
+		sink.Wait()
+		_ = p.client.Close()
+	}
+	return p
 }
 
 // await waits until every partition has written everything up to an instant.
-func await(b *testing.B, client *clickhouse.Client, to time.Time, failed *atomic.Pointer[error]) {
+func (p *running) await(b *testing.B, to time.Time) {
 	for {
-		if err := failed.Load(); err != nil {
+		if err := p.failed.Load(); err != nil {
 			b.Fatal(*err)
 		}
-		rows, err := client.Query(context.Background(), "SELECT count() FROM bench.checkpoints FINAL WHERE clock >= ?", to)
+		rows, err := p.client.Query(context.Background(), "SELECT count() FROM bench.checkpoints FINAL WHERE clock >= ?", to)
 		if err != nil {
 			b.Fatal(err)
 		}
