@@ -29,8 +29,6 @@ type Stats struct {
 	PhaseCustomers [][]int64
 	// Transitions counts published transitions: new ones and changed ones.
 	Transitions map[TransitionKind]int64
-	// Recent are the last published transitions, newest last, for showing; at most 32.
-	Recent []Transition
 }
 
 // TransitionKind is what transitions are counted by. From and To are as in Stay.
@@ -62,9 +60,4 @@ func (s *Stats) countPhases(from, to []byte) {
 
 func (s *Stats) countTransition(t Transition) {
 	s.Transitions[TransitionKind{t.Lifecycle, t.From, t.To, t.Cause}]++
-	if len(s.Recent) == 32 {
-		copy(s.Recent, s.Recent[1:])
-		s.Recent = s.Recent[:31]
-	}
-	s.Recent = append(s.Recent, t)
 }

@@ -39,7 +39,7 @@ func fails(t *testing.T, code int, problems [][]string, args ...string) {
 	if got != code {
 		t.Errorf("zyklus %s: exit %d, not %d\n%s", strings.Join(args, " "), got, code, stderr)
 	}
-	if stdout != "" {
+	if stdout != "" && args[0] != "migrate" { // which tells its steps
 		t.Errorf("zyklus %s printed %q", strings.Join(args, " "), stdout)
 	}
 	var lines []string

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"syscall"
+	"time"
 )
 
 // crashAt is taken out of the environment before the configuration sees a variable that is no setting.
@@ -16,6 +17,10 @@ var crashAt = func() string {
 	_ = os.Unsetenv("ZYKLUS_CRASH")
 	return at
 }()
+
+// beforeCommit is how long a process lives on that is killed before its commit: a row of that checkpoint, if anything
+// wrote one too early, is in ClickHouse by then.
+const beforeCommit = 250 * time.Millisecond
 
 // crashPoint kills this process at the n-th time of a step: ZYKLUS_CRASH=committed:3. It is built for crash tests only.
 func crashPoint() func(step string) {
@@ -27,6 +32,9 @@ func crashPoint() func(step string) {
 	var seen atomic.Int64
 	return func(at string) {
 		if at == step && seen.Add(1) == n {
+			if step == "encoded" || step == "produced" {
+				time.Sleep(beforeCommit)
+			}
 			_ = syscall.Kill(syscall.Getpid(), syscall.SIGKILL)
 			select {}
 		}

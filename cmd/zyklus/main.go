@@ -76,6 +76,7 @@ func group(cmd *cobra.Command) {
 		if len(args) == 0 {
 			return nil
 		}
+		cmd.SuggestionsMinimumDistance = 2
 		hint := fmt.Sprintf("%s --help lists the commands", cmd.CommandPath())
 		if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
 			hint = fmt.Sprintf("did you mean %s?", strings.Join(near, " or "))

@@ -250,26 +250,27 @@ func startFeeder(t testing.TB, broker, topic string) *feeder {
 	}
 	f := &feeder{t: t, tape: &tape{feed: out}, at: cfg.Start, stop: make(chan struct{}), done: make(chan struct{})}
 	f.play = &playback{sim: sim, feed: f.tape, now: time.Now}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	go func() {
 		defer close(f.done)
 		defer out.close()
-		f.err = f.run()
+		f.err = f.run(ctx)
 	}()
-	t.Cleanup(func() { f.stopped.Do(func() { close(f.stop) }); <-f.done })
+	t.Cleanup(func() { cancel(); <-f.done })
 	return f
 }
 
-func (f *feeder) run() error {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
-	defer cancel()
+func (f *feeder) run(ctx context.Context) error {
 	for n := 0; ; n++ {
 		select {
 		case <-f.stop:
 			return nil
+		case <-ctx.Done():
+			return ctx.Err()
 		case <-time.After(feedPause):
 		}
 		if n%10 == 0 {
-			if err := f.tape.spoil(ctx, n/10); err != nil {
+			if err := f.tape.spoil(ctx, n/10, f.reached()); err != nil {
 				return err
 			}
 		}
@@ -306,7 +307,8 @@ func (f *feeder) finish() time.Time {
 type tape struct {
 	feed
 	values []string
-	bad    int
+	bad    int // records that cannot be used
+	strays int // refunds of orders that do not exist
 }
 
 func (t *tape) Produce(ctx context.Context, key, value []byte, at time.Time) error {
@@ -314,9 +316,15 @@ func (t *tape) Produce(ctx context.Context, key, value []byte, at time.Time) err
 	return t.feed.Produce(ctx, key, value, at)
 }
 
-// spoil writes one record that cannot be used.
-func (t *tape) spoil(ctx context.Context, n int) error {
+// spoil writes one record that cannot be used, and a refund of an order that does not exist.
+func (t *tape) spoil(ctx context.Context, n int, at time.Time) error {
 	t.bad++
+	t.strays++
+	refund := fmt.Appendf(nil, `{"type":"track","event":"Order Refunded","userId":"stray-%d","messageId":"stray-%d","timestamp":%q,"properties":{"order_id":"none-%[2]d","total":1}}`,
+		n%7, n, at.Format(time.RFC3339))
+	if err := t.feed.Produce(ctx, fmt.Appendf(nil, "stray-%d", n%7), refund, at); err != nil {
+		return err
+	}
 	values := []string{`not JSON`, `{"type":"track","event":"Order Completed","userId":"c1","timestamp":"2024-01-01T`,
 		`{"type":"track","event":"No Such Event","userId":"c1","timestamp":"2024-01-01T00:00:00Z"}`, ``}
 	return t.feed.Produce(ctx, fmt.Appendf(nil, "bad-%d", n), []byte(values[n%len(values)]), time.Now())
@@ -419,13 +427,17 @@ func (r *rig) checkAccount(d deployment) {
 		want = append(want, fmt.Sprintf("%s\t%d", customer, kept[customer]))
 	}
 	slices.Sort(want)
-	got = d.mustQuery(r.t, "SELECT customer_id, orders FROM v_customers ORDER BY customer_id")
+	got = d.mustQuery(r.t, "SELECT customer_id, orders FROM v_customers WHERE NOT startsWith(customer_id, 'stray-') ORDER BY customer_id")
 	diffLines(r.t, "customers by the input and by "+d.database+" (customer, net orders)", want, got)
 	bad := d.mustQuery(r.t, "SELECT count() FROM v_dead_letters WHERE error NOT IN ('order_unknown', 'order_too_old')")
 	if bad[0] != strconv.Itoa(r.feed.tape.bad) {
 		r.t.Errorf("%s has %s dead letters of records that cannot be used, %d were written", d.database, bad[0], r.feed.tape.bad)
 	}
-	r.t.Logf("%s agrees with the input: %d orders, %d customers, %d bad records", d.database, len(a.orders), len(a.customers), r.feed.tape.bad)
+	strays := d.mustQuery(r.t, "SELECT count() FROM v_dead_letters WHERE error = 'order_unknown' AND startsWith(key, 'stray-')")
+	if strays[0] != strconv.Itoa(r.feed.tape.strays) {
+		r.t.Errorf("%s has %s dead letters of refunds without an order, %d were written", d.database, strays[0], r.feed.tape.strays)
+	}
+	r.t.Logf("%s was compared with the input: %d orders, %d customers, %d bad records", d.database, len(a.orders), len(a.customers), r.feed.tape.bad)
 }
 
 // diffLines reports lines that are in one sorted list only.
@@ -474,7 +486,7 @@ func (r *rig) compare(want, got deployment) {
 		if len(a) < 2 {
 			r.t.Errorf("%s of %s is empty: there is nothing to compare", table.name, want.database)
 		}
-		r.compareRows(table.name, want.database, got.database, a, b)
+		r.compareRows(table.name, strings.Count(table.key, ",")+1, want.database, got.database, a, b)
 	}
 	r.checkVersions(got)
 	a, b := r.letters(want), r.letters(got)
@@ -483,33 +495,58 @@ func (r *rig) compare(want, got deployment) {
 	}
 }
 
-// compareRows reports what differs between two answers whose first line names the columns.
-func (r *rig) compareRows(table, nameA, nameB string, a, b []string) {
+// compareRows reports what differs between two answers whose first line names the columns, of which the first are the
+// key.
+func (r *rig) compareRows(table string, keys int, nameA, nameB string, a, b []string) {
 	r.t.Helper()
-	if len(a) != len(b) {
-		diffLines(r.t, fmt.Sprintf("rows of %s of %s and %s\n  %s\n", table, nameA, nameB, a[0]), a[1:], b[1:])
-		return
-	}
-	names, rows, counts, examples := strings.Split(a[0], "\t"), 0, map[string]int{}, []string(nil)
-	for i := range a {
-		if a[i] == b[i] {
+	names, rowsA, rowsB := strings.Split(a[0], "\t"), byKey(a[1:], keys), byKey(b[1:], keys)
+	var missing, extra, examples []string
+	rows, counts := 0, map[string]int{}
+	for _, key := range slices.Sorted(maps.Keys(rowsA)) {
+		va, vb := rowsA[key], rowsB[key]
+		if vb == nil {
+			missing = append(missing, key)
+			continue
+		}
+		if slices.Equal(va, vb) {
 			continue
 		}
 		rows++
-		va, vb := strings.Split(a[i], "\t"), strings.Split(b[i], "\t")
 		for c := range va {
-			if va[c] == vb[c] {
-				continue
-			}
-			counts[names[c]]++
-			if len(examples) < 12 {
-				examples = append(examples, fmt.Sprintf("%s %s: %s in %s, %s in %s", va[min(1, c)], names[c], va[c], nameA, vb[c], nameB))
+			if va[c] != vb[c] {
+				counts[names[c]]++
+				examples = append(examples, fmt.Sprintf("%s: %s is %s in %s, %s in %s", key, names[c], va[c], nameA, vb[c], nameB))
 			}
 		}
 	}
-	if rows > 0 {
-		r.t.Errorf("%s: %d of %d rows differ, by column %v; the first:\n  %s", table, rows, len(a)-1, counts, strings.Join(examples, "\n  "))
+	for _, key := range slices.Sorted(maps.Keys(rowsB)) {
+		if rowsA[key] == nil {
+			extra = append(extra, key)
+		}
 	}
+	first := func(list []string) string { return strings.Join(list[:min(8, len(list))], "\n  ") }
+	if len(missing) > 0 {
+		r.t.Errorf("%s: %d of %d rows of %s are not in %s, the first:\n  %s", table, len(missing), len(rowsA), nameA, nameB, first(missing))
+	}
+	if len(extra) > 0 {
+		r.t.Errorf("%s: %d of %d rows of %s are not in %s, the first:\n  %s", table, len(extra), len(rowsB), nameB, nameA, first(extra))
+	}
+	if rows > 0 {
+		r.t.Errorf("%s: %d of %d rows differ, by column %v; the first:\n  %s", table, rows, len(rowsA), counts, first(examples))
+	}
+	if doubled := len(b) - 1 - len(rowsB); doubled > 0 {
+		r.t.Errorf("%s of %s has %d rows more than keys", table, nameB, doubled)
+	}
+}
+
+// byKey splits rows into columns.
+func byKey(lines []string, keys int) map[string][]string {
+	m := make(map[string][]string, len(lines))
+	for _, line := range lines {
+		columns := strings.Split(line, "\t")
+		m[strings.Join(columns[:keys], " ")] = columns
+	}
+	return m
 }
 
 // checkVersions holds stored rows to design §2: equal version means identical row.
@@ -530,7 +567,20 @@ func (r *rig) checkVersions(d deployment) {
 func (r *rig) letters(d deployment) int {
 	r.t.Helper()
 	records, _ := readCommitted(r.t, r.broker.addr, "zyklus-"+d.database+"-dead-letters", nil)
-	return len(records)
+	seen := map[string]int64{}
+	for _, rec := range records {
+		h := map[string]string{}
+		for _, header := range rec.Headers {
+			h[header.Key] = string(header.Value)
+		}
+		origin := h["topic"] + " " + h["partition"] + " " + h["offset"]
+		if first, twice := seen[origin]; twice {
+			r.t.Errorf("dead letters of %s: the record at %s has two, at offsets %d and %d of partition %d: %s: %s\n%s", d.database, origin,
+				first, rec.Offset, rec.Partition, h["error"], h["cause"], rec.Value)
+		}
+		seen[origin] = rec.Offset
+	}
+	return len(seen)
 }
 
 // awaitLetters waits until the table of dead letters holds all that the topic does.

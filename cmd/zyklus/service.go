@@ -34,41 +34,45 @@ type service struct {
 }
 
 // newService connects and checks everything that must be there, so that what is wrong is said before anything runs.
-func newService(ctx context.Context, cfg *config.Config, log *slog.Logger) (s *service, err error) {
-	s = &service{cfg: cfg, log: log, metrics: prometheus.NewRegistry()}
+func newService(ctx context.Context, cfg *config.Config, log *slog.Logger) (*service, error) {
+	s := &service{cfg: cfg, log: log, metrics: prometheus.NewRegistry()}
+	if err := s.prepare(ctx); err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *service) prepare(ctx context.Context) (err error) {
+	cfg, log := s.cfg, s.log
 	s.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if s.job, err = newJob(cfg); err != nil {
-		return nil, err
+		return err
 	}
 	if s.client, err = clickhouse.Open(ctx, clickhouseOptions(cfg), log, s.metrics); err != nil {
-		return nil, err
+		return err
 	}
-	defer func() {
-		if err != nil {
-			s.close()
-		}
-	}()
 	if err = s.client.Check(ctx, schema(s.job, cfg.Currency)); err != nil {
-		return nil, err
+		return err
 	}
 	if err = kafka.CheckTopics(ctx, kafkaOptions(cfg)); err != nil {
-		return nil, err
+		return err
 	}
 	s.writer = clickhouse.NewWriter(s.client)
 	deps, err := kafkaDeps(cfg, s.job, s.writer, log)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	deps.Registerer = s.metrics
 	if s.runner, err = kafka.New(kafkaOptions(cfg), deps); err != nil {
-		return nil, err
+		return err
 	}
 	letters := pipeline.DeadLetterTable()
 	if s.letters, err = kafka.NewProjector(kafkaOptions(cfg), s.writer, letters, log); err != nil {
-		return nil, err
+		return err
 	}
 	s.http, err = httpserver.Listen(cfg.HTTP.Addr)
-	return s, err
+	return err
 }
 
 // run works until ctx ends, and then stops in order: checkpoints, last rows, connections.

@@ -233,7 +233,6 @@ func (a *attempt) show() {
 func copyStats(s *pipeline.Stats) *pipeline.Stats {
 	c := *s
 	c.Transitions = maps.Clone(s.Transitions)
-	c.Recent = slices.Clone(s.Recent)
 	c.PhaseCustomers = make([][]int64, len(s.PhaseCustomers))
 	for i, l := range s.PhaseCustomers {
 		c.PhaseCustomers[i] = slices.Clone(l)

@@ -7,7 +7,8 @@ import (
 	"maps"
 	"net"
 	"os"
-	"strings"
+	"strconv"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
 )
@@ -32,7 +33,8 @@ type BrokerOptions struct {
 	Partitions int
 	// Configs are broker configurations, over those of this package: heartbeats
 	// of consumer groups every 200 ms, so that they rebalance fast; log
-	// cleaning, which is compaction and retention, every 10 s.
+	// cleaning, which is compaction and retention, every minute. Cleaning reads
+	// every compacted topic as a whole and stops all else meanwhile.
 	Configs map[string]string
 	// Log, if set, gets the broker's warnings, line by line.
 	Log func(line string)
@@ -45,22 +47,45 @@ type BrokerOptions struct {
 type Broker struct {
 	cluster *kfake.Cluster
 	addr    string
+	// stop ends the cleaner, which closes stopped.
+	stop    func()
+	stopped chan struct{}
 }
 
 // StartBroker starts a broker within this process.
 func StartBroker(opts BrokerOptions) (*Broker, error) {
-	addr := firstOf(opts.Addr, "127.0.0.1:0")
-	var door *gate
-	kopts := []kfake.Opt{
-		kfake.NumBrokers(1),
-		// The port is part of the address: kfake would choose both itself.
-		kfake.ListenFn(func(network, _ string) (_ net.Listener, err error) {
-			door, err = newGate(network, addr)
-			return door, err
-		}),
-		kfake.ClusterID("zyklus"),
-		kfake.BrokerConfigs(brokerConfigs(opts.Configs)),
+	addr, configs := firstOf(opts.Addr, "127.0.0.1:0"), brokerConfigs(opts.Configs)
+	interval, err := cleanInterval(configs)
+	if err != nil {
+		return nil, fmt.Errorf("embedded broker: %w", err)
 	}
+	var door *gate
+	// The port is part of the address: kfake would choose both itself.
+	listen := kfake.ListenFn(func(network, _ string) (_ net.Listener, err error) {
+		door, err = newGate(network, addr)
+		return door, err
+	})
+	cluster, err := kfake.NewCluster(append(opts.kfake(configs), listen)...)
+	if err != nil {
+		return nil, fmt.Errorf("embedded broker on %s: %w", addr, err)
+	}
+	defer door.open()
+	if opts.DataDir != "" {
+		if err := abortOpen(door); err != nil {
+			cluster.Close()
+			return nil, fmt.Errorf("embedded broker on %s: recover from the last end: %w", addr, err)
+		}
+	}
+	b := &Broker{cluster: cluster, addr: cluster.ListenAddrs()[0], stopped: make(chan struct{})}
+	ctx, stop := context.WithCancel(context.Background())
+	b.stop = stop
+	go b.clean(ctx, interval)
+	return b, nil
+}
+
+// kfake translates the options.
+func (opts BrokerOptions) kfake(configs map[string]string) []kfake.Opt {
+	kopts := []kfake.Opt{kfake.NumBrokers(1), kfake.ClusterID("zyklus"), kfake.BrokerConfigs(configs)}
 	if opts.DataDir != "" {
 		kopts = append(kopts, kfake.DataDir(opts.DataDir))
 	}
@@ -76,25 +101,40 @@ func StartBroker(opts BrokerOptions) (*Broker, error) {
 	if opts.Log != nil {
 		kopts = append(kopts, kfake.WithLogger(kfake.BasicLogger(&lineWriter{line: opts.Log}, kfake.LogLevelWarn)))
 	}
-	cluster, err := kfake.NewCluster(kopts...)
-	if err != nil {
-		return nil, fmt.Errorf("embedded broker on %s: %w", addr, err)
-	}
-	defer door.open()
-	if opts.DataDir != "" {
-		if err := abortOpen(door); err != nil {
-			cluster.Close()
-			return nil, fmt.Errorf("embedded broker on %s: recover from the last end: %w", addr, err)
+	return kopts
+}
+
+// clean compacts topics and applies their retention until ctx ends. kfake would
+// do so itself, but forgets to after it was started on a directory with topics.
+func (b *Broker) clean(ctx context.Context, interval time.Duration) {
+	defer close(b.stopped)
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			b.cluster.Compact()
 		}
 	}
-	return &Broker{cluster: cluster, addr: strings.Join(cluster.ListenAddrs(), ",")}, nil
+}
+
+// cleanInterval reads the interval of the log cleaner.
+func cleanInterval(configs map[string]string) (time.Duration, error) {
+	const name = "log.cleaner.backoff.ms"
+	ms, err := strconv.ParseUint(configs[name], 10, 31)
+	if err != nil || ms == 0 {
+		return 0, fmt.Errorf("configuration %s: %q is no number of milliseconds", name, configs[name])
+	}
+	return time.Duration(ms) * time.Millisecond, nil
 }
 
 // brokerConfigs puts the given configurations over the defaults.
 func brokerConfigs(given map[string]string) map[string]string {
 	configs := map[string]string{
 		"group.consumer.heartbeat.interval.ms": "200",
-		"log.cleaner.backoff.ms":               "10000",
+		"log.cleaner.backoff.ms":               "60000",
 	}
 	maps.Copy(configs, given)
 	return configs
@@ -109,7 +149,11 @@ func (b *Broker) Cluster() *kfake.Cluster { return b.cluster }
 
 // Close stops the broker and writes its state to DataDir. A second Close does
 // nothing.
-func (b *Broker) Close() { b.cluster.Close() }
+func (b *Broker) Close() {
+	b.stop()
+	<-b.stopped
+	b.cluster.Close()
+}
 
 // ServeBroker runs a broker in this process, which should do nothing else. It
 // prints one line "READY host:port" and returns nil after ctx ends, after

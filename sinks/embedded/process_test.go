@@ -72,7 +72,9 @@ func TestKill(t *testing.T) {
 			}
 			if tryInsertNow(addr, next.Add(1)) == nil {
 				acknowledged.Add(1)
+				continue
 			}
+			time.Sleep(5 * time.Millisecond)
 		}
 	}()
 	for range 3 {
