@@ -85,6 +85,12 @@ func (a *Artefact) ExpectedGap(x, spanDays float64) float64 {
 	return ExpectedGap(x, spanDays, a.GapPriorDays, a.GapPriorWeight)
 }
 
+// OverdueRatio is the time since the last purchase, in milliseconds, over
+// ExpectedGap.
+func (a *Artefact) OverdueRatio(silent int64, x, spanDays float64) float64 {
+	return OverdueRatio(silent, x, spanDays, a.GapPriorDays, a.GapPriorWeight)
+}
+
 // Validate reports all problems of the artefact at once.
 func (a *Artefact) Validate() error {
 	var version error

@@ -37,7 +37,8 @@ func (Cadence) Section() pipeline.Section {
 			if c.Totals.Orders == 0 {
 				return null()
 			}
-			return number(daysSince(c.Totals.LastOrderAt, at) / expectedGap(c))
+			silent := at - c.Totals.LastOrderAt
+			return number(c.Job().Artefact.OverdueRatio(silent, float64(c.Totals.PurchaseDays-1), spanDays(c)))
 		},
 		Crossing: func(_ pipeline.State, c *pipeline.Customer, at int64, threshold float64) int64 {
 			if c.Totals.Orders == 0 {

@@ -71,6 +71,8 @@ type ledger struct {
 	waiting []waiting
 	expires int64
 	scratch pipeline.Event
+	// Memory for the categories of bookings: of the order before and after, and of the differences.
+	was, now, rest []uint16
 }
 
 // older sums up the orders that have left the ledger: how many of any status, first and last of the net ones.
@@ -178,6 +180,7 @@ func (s *ledgerState) Apply(f *pipeline.Fold, e *pipeline.Event) {
 		return
 	}
 	s.decodeOrders()
+	s.rest = s.rest[:0]
 	if e.Kind == pipeline.KindOrderCompleted {
 		s.complete(f, e)
 		return
@@ -250,7 +253,8 @@ func (s *ledgerState) fill(f *pipeline.Fold, o *order, e *pipeline.Event) {
 
 // change applies an update, refund or cancellation to its order.
 func (s *ledgerState) change(f *pipeline.Fold, o *order, e *pipeline.Event) {
-	was := o.snapshot()
+	was := o.snapshot(s.was)
+	s.was = was.categories
 	switch e.Kind {
 	case pipeline.KindOrderUpdated:
 		if e.At < o.content || f.Late && e.At == o.content && e.At > o.at {

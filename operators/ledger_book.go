@@ -13,12 +13,14 @@ type snapshot struct {
 	categories        []uint16 // ascending
 }
 
-// snapshot returns what the order counts for now.
-func (o *order) snapshot() snapshot {
+// snapshot returns what the order counts for now. The categories are in the memory of the buffer.
+func (o *order) snapshot(buffer []uint16) snapshot {
+	s := snapshot{categories: buffer[:0]}
 	if o.status == statusCancelled || o.status == statusRefunded {
-		return snapshot{gone: o.value}
+		s.gone = o.value
+		return s
 	}
-	s := snapshot{orders: 1, net: o.value - o.refunded, gone: o.refunded}
+	s.orders, s.net, s.gone = 1, o.value-o.refunded, o.refunded
 	for i := range o.lines {
 		l := &o.lines[i]
 		if l.category == 0 || l.returned >= l.quantity && l.quantity > 0 {
@@ -33,9 +35,10 @@ func (o *order) snapshot() snapshot {
 
 // book changes the totals by the difference between what the order counts for now and what it counted for.
 func (s *ledgerState) book(f *pipeline.Fold, o *order, b pipeline.Booking, was snapshot) {
-	now := o.snapshot()
+	now := o.snapshot(s.now)
+	s.now = now.categories
 	b.Orders, b.Net = now.orders-was.orders, now.net-was.net
-	b.Gained, b.Lost = without(now.categories, was.categories), without(was.categories, now.categories)
+	b.Gained, b.Lost = s.without(now.categories, was.categories), s.without(was.categories, now.categories)
 	t := &f.Customer.Totals
 	t.Net += b.Net
 	t.Refunded += now.gone - was.gone
@@ -49,14 +52,15 @@ func (s *ledgerState) book(f *pipeline.Fold, o *order, b pipeline.Booking, was s
 	f.Bookings = append(f.Bookings, b)
 }
 
-// without returns what is in a but not in b.
-func without(a, b []uint16) (rest []uint16) {
+// without returns what is in a but not in b, in memory that lasts until the next event.
+func (s *ledgerState) without(a, b []uint16) []uint16 {
+	n := len(s.rest)
 	for _, v := range a {
 		if !slices.Contains(b, v) {
-			rest = append(rest, v)
+			s.rest = append(s.rest, v)
 		}
 	}
-	return rest
+	return s.rest[n:len(s.rest):len(s.rest)]
 }
 
 // counts reports whether the order is a net order.

@@ -100,17 +100,20 @@ func (s *ledgerState) mayShrink(c *pipeline.Customer) bool {
 
 // Check implements pipeline.Checker.
 func (s *ledgerState) Check(c *pipeline.Customer) error {
-	if len(s.raw) == 0 {
-		return nil
+	if len(s.raw) > 0 {
+		if err := s.decodeRaw(); err != nil {
+			return err
+		}
 	}
-	if err := s.decodeRaw(); err != nil {
-		return err
+	t := c.Totals
+	if s.firstAndLast(&t); t != c.Totals {
+		return errors.New("first and last order")
 	}
-	if s.expires != s.firstExpiry() {
+	if s.expires != s.firstExpiry() || s.expires <= c.AsOf {
 		return errors.New("first expiry")
 	}
 	for i := range s.waiting {
-		if !s.decodeWaiting(i) || !s.scratch.Kind.Order() {
+		if !s.decodeWaiting(i) || !s.scratch.Kind.Order() || i > 0 && s.waiting[i].expires < s.waiting[i-1].expires {
 			return errors.New("waiting events")
 		}
 	}
@@ -188,7 +191,7 @@ func (s *ledgerState) WriteRow(key []byte, c *pipeline.Customer, rows *pipeline.
 		return false
 	}
 	o := &s.orders[i]
-	now := o.snapshot()
+	now := o.snapshot(nil)
 	rows.Text(c.ID)
 	rows.Text(o.id)
 	rows.Int(o.at)

@@ -21,7 +21,7 @@ func (t *Task) check(h *header) (err error) {
 	if err = c.check(); err != nil {
 		return err
 	}
-	if h.liveAsOf > t.clock || c.AsOf > t.clock || h.rowVersion < 0 {
+	if h.liveAsOf > t.clock || c.AsOf > h.liveAsOf || h.deadline <= h.liveAsOf || h.rowVersion < 0 {
 		return fmt.Errorf("%w: a customer is ahead of the partition", errCorrupt)
 	}
 	if !t.job.validPhases(h.phases) {
@@ -49,7 +49,7 @@ func (t *Task) checkOpen(h *header, settledTo int64) (err error) {
 		if err = DecodeEvent(o.bytes, &t.event); err != nil {
 			return err
 		}
-		if o.at <= settledTo || o.at > t.clock || i > 0 && !t.opens[i-1].before(o) {
+		if o.at <= settledTo || o.at > h.liveAsOf || i > 0 && !t.opens[i-1].before(o) {
 			return fmt.Errorf("%w: open event %d is out of order", errCorrupt, i)
 		}
 	}

@@ -61,9 +61,10 @@ func (t *Task) encode(w *work) Change {
 	t.finishLetters(w)
 	h.id, h.settled = live.ID, w.settled
 	if last := w.unsettled(); last > t.Watermark() {
-		wake := last + t.job.Lateness
-		h.deadline = min(h.deadline, wake+settleGrain-wake%settleGrain)
+		h.wake = last + t.job.Lateness
+		h.wake += settleGrain - h.wake%settleGrain
 	}
+	h.fired = live.lastFire > w.settledTo
 	begin := len(t.arena)
 	t.arena = append(append(t.arena, customerKey), live.ID...)
 	value := len(t.arena)
@@ -71,7 +72,7 @@ func (t *Task) encode(w *work) Change {
 	t.arena = appendOpen(t.arena, w.open)
 	t.arena = appendOutbox(t.arena, w.outbox)
 	t.slab.put(uint32(w.slot), t.arena[value:])
-	t.timers.arm(uint32(w.slot), h.deadline)
+	t.timers.arm(uint32(w.slot), h.alarm())
 	return Change{Key: t.arena[begin:value:value], Value: t.arena[value:len(t.arena):len(t.arena)]}
 }
 
@@ -100,7 +101,7 @@ func (t *Task) settleAtRest(w *work) {
 	case (n == 0 || w.open[0].at > watermark) && (live.firstFire == 0 || live.firstFire > watermark):
 		// nothing has passed the watermark
 	default:
-		r := t.settle(w, watermark)
+		r := t.settle(w, watermark, live.firstFire != 0 && live.firstFire <= watermark)
 		w.letters = append(w.letters, r.letters...)
 		t.encodeSettled(w, r)
 	}
@@ -175,7 +176,7 @@ func (t *Task) outboxKey(w *work, k RowKey, version int64) {
 			return
 		}
 	}
-	w.outbox = append(w.outbox, outboxRow{version: version, table: table, key: k.Key})
+	w.outbox = append(w.outbox, outboxRow{version: version, table: table, key: w.keep(k.Key)})
 }
 
 // finishLetters hands over the dead letters of settled folds: they can no longer be undone.
@@ -269,7 +270,7 @@ func (t *Task) Restored() error {
 		if err := t.check(&h); err != nil {
 			return err
 		}
-		t.timers.arm(slot, h.deadline)
+		t.timers.arm(slot, h.alarm())
 		t.stats.countPhases(nil, h.phases)
 		if h.rowVersion > t.acked {
 			t.markDirty(slot)

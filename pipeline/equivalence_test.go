@@ -527,9 +527,6 @@ func newRun(tr *trial, job *pipeline.Job, partition int32, log []arrival, chance
 	}
 	if chance != nil {
 		r.weights = [5]int{1 + chance.IntN(20), chance.IntN(3), chance.IntN(6), chance.IntN(6), chance.IntN(2)}
-		if r.weights[2] == 0 {
-			r.weights[4] = 0 // crashes without checkpoints in between would begin again for ever
-		}
 	}
 	return r
 }

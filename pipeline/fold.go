@@ -1,5 +1,7 @@
 package pipeline
 
+import "zyklus/models/lifecycle"
+
 // begin prepares the context for one event or deadline of c.
 func (f *Fold) begin(c *Customer, at int64, late bool) {
 	f.Now, f.Late, f.Customer, f.Bookings = at, late, c, c.bookings[:0]
@@ -60,7 +62,7 @@ func (c *Customer) deadline(f *Fold) int64 {
 	next := c.wake
 	for i, l := range c.job.lifecycles {
 		if c.Phases[i].Phase != 0 {
-			next = min(next, l.Next(c, c.AsOf, c.Phases[i].Rule))
+			next = min(next, c.nextRule(l, c.Phases[i].Rule))
 		}
 	}
 	if next < c.AsOf {
@@ -68,6 +70,19 @@ func (c *Customer) deadline(f *Fold) int64 {
 	}
 	c.next, c.timed = next, true
 	return next
+}
+
+// nextRule returns the instant at which another rule matches. Next may stop at a lower bound: what a deadline leaves
+// behind (AsOf) must not depend on where the search began, so it goes on from there.
+func (c *Customer) nextRule(l *lifecycle.Lifecycle, rule int) int64 {
+	for at := c.AsOf; ; {
+		if at = l.Next(c, at, rule); at == Never {
+			return Never
+		}
+		if _, now := l.Phase(c, at); now != rule {
+			return at
+		}
+	}
 }
 
 // decide assigns the phases at an instant. There is at most one transition per lifecycle and instant: a second change
@@ -109,14 +124,16 @@ func (c *Customer) record(t Transition) {
 	}
 }
 
-// foldOpen folds open events in their order, with the deadlines between them.
-func (c *Customer) foldOpen(f *Fold, open []openEvent, e *Event) error {
+// foldOpen folds open events in their order, with the deadlines between them if any fire.
+func (c *Customer) foldOpen(f *Fold, open []openEvent, e *Event, fire bool) error {
 	for i := range open {
 		if err := DecodeEvent(open[i].bytes, e); err != nil {
 			return err
 		}
 		e.Customer = c.ID
-		c.advance(f, e.At, false)
+		if fire {
+			c.advance(f, e.At, false)
+		}
 		c.apply(f, e, e.At, false)
 	}
 	return nil

@@ -1,6 +1,8 @@
 package pipeline
 
 import (
+	"slices"
+
 	"zyklus/models/lifecycle"
 )
 
@@ -124,7 +126,10 @@ func (f *Fold) Touch(table *Table, key []byte) {
 			return
 		}
 	}
-	*f.touched = append(*f.touched, RowKey{Table: table, Key: append([]byte(nil), key...)})
+	n := len(*f.touched)
+	*f.touched = slices.Grow(*f.touched, 1)[:n+1]
+	k := &(*f.touched)[n] // memory of an earlier key
+	k.Table, k.Key = table, append(k.Key[:0], key...)
 }
 
 // Refuse ends an accepted event as a dead letter. It takes effect once the watermark has passed Now.

@@ -100,7 +100,7 @@ func (o *oracle) silence(until int64) {
 	for o.now > 0 {
 		next := int64(math.MaxInt64)
 		for _, at := range o.candidates(until) {
-			if at > o.now && at <= until && at < next && o.changes(at) {
+			if at >= o.now && at <= until && at < next && o.changes(at) {
 				next = at
 			}
 		}
@@ -113,10 +113,10 @@ func (o *oracle) silence(until int64) {
 	}
 }
 
-// candidates are the instants after now at which time could change something.
+// candidates are the instants from now on at which time could change something.
 func (o *oracle) candidates(until int64) (at []int64) {
 	for _, w := range o.waiting {
-		at = append(at, max(w.expires, o.now+1))
+		at = append(at, max(w.expires, o.now)) // events of the very instant come first
 	}
 	seen := map[int64]bool{}
 	for _, r := range o.orders {
@@ -135,7 +135,7 @@ func (o *oracle) candidates(until int64) (at []int64) {
 		func(t int64) bool { return f.daysSince(t) > 90 },
 		func(t int64) bool { return f.daysSince(t) > 180 },
 		func(t int64) bool { return f.daysSince(t) > 365 },
-		func(t int64) bool { return f.daysSince(t)/f.gap > 3 },
+		func(t int64) bool { return f.overdue(t) > 3 },
 		func(t int64) bool { return o.risk(f, t) >= o.art.RiskBands.Medium },
 		func(t int64) bool { return o.risk(f, t) >= o.art.RiskBands.High },
 	} {
@@ -390,6 +390,11 @@ func (o *oracle) risk(f *oracleFeatures, at int64) float64 {
 	return o.art.MBG.ChurnRisk(float64(f.days-1), float64(f.span)/7, float64(at-f.birth)/(7*dayMs), 90.0/7)
 }
 
+// overdue divides once: then three gaps are over at the exact millisecond.
+func (f *oracleFeatures) overdue(at int64) float64 {
+	return float64(at-f.last) * float64(f.days) / ((60 + float64(f.span)) * dayMs)
+}
+
 // phase is role5, written by hand.
 func (f *oracleFeatures) phase() string {
 	if f.orders == 0 {
@@ -399,7 +404,7 @@ func (f *oracleFeatures) phase() string {
 	switch {
 	case since > 365:
 		return "former"
-	case since/f.gap > 3, since > 180, f.orders == 1 && since > 90:
+	case f.overdue(f.at) > 3, since > 180, f.orders == 1 && since > 90:
 		return "inactive"
 	case f.orders == 1:
 		return "new"
@@ -450,7 +455,7 @@ func (o *oracle) compareScores(row *row, f *oracleFeatures) error {
 	}
 	x, tx, t := float64(f.days-1), float64(f.span)/7, float64(o.now-f.birth)/(7*dayMs)
 	for column, want := range map[string]float64{
-		"days_since_last_order": f.daysSince(o.now), "expected_gap_days": f.gap, "overdue_ratio": f.daysSince(o.now) / f.gap,
+		"days_since_last_order": f.daysSince(o.now), "expected_gap_days": f.gap, "overdue_ratio": f.overdue(o.now),
 		"churn_risk": o.risk(f, o.now), "p_alive": o.art.MBG.PAlive(x, tx, t), "expected_orders": o.art.MBG.Expected(x, tx, t, 90.0/7),
 	} {
 		if got := row.get(column); got.null || !close(got.f, want) {

@@ -6,7 +6,7 @@ import (
 
 // A customer at rest, format 1:
 //
-//	format  id  rowVersion  liveAsOf  deadline  live phases  settled  open events  outbox
+//	format  id  rowVersion  liveAsOf  deadline  wake, fired  live phases  settled  open events  outbox
 //
 // settled is the record folded up to the watermark, the open events come after it. The live record is not stored: it is
 // the settled one, folded over the open events and advanced to liveAsOf. So is what was published since the settled
@@ -18,7 +18,9 @@ type header struct {
 	id         []byte
 	rowVersion int64  // checkpoint version of the customer's present row, 0 if it has none
 	liveAsOf   int64  // instant up to which the live record was advanced
-	deadline   int64  // when to wake the customer
+	deadline   int64  // next deadline of the live record
+	wake       int64  // when there is something to settle, 0 if there is nothing
+	fired      bool   // a deadline fired between the settled and the live record
 	phases     []byte // live phase in each lifecycle
 	settled    []byte
 	open       []byte // count, then events
@@ -41,6 +43,7 @@ func appendHeader(dst []byte, h *header) []byte {
 		deadline = 0 // ten bytes less
 	}
 	dst = AppendUint(dst, uint64(deadline))
+	dst = AppendUint(dst, uint64(h.wake)<<1|uint64(boolInt(h.fired)))
 	dst = AppendBytes(dst, h.phases)
 	return AppendBytes(dst, h.settled)
 }
@@ -56,6 +59,8 @@ func readHeader(record []byte, h *header) error {
 	if h.deadline = int64(r.Uint()); h.deadline == 0 {
 		h.deadline = Never
 	}
+	wake := r.Uint()
+	h.wake, h.fired = int64(wake>>1), wake&1 != 0
 	h.phases = r.Bytes()
 	h.settled = r.Bytes()
 	h.open = r.b
@@ -227,16 +232,26 @@ func readOpen(open []openEvent, src []byte) ([]openEvent, error) {
 	return open, r.Err()
 }
 
-// load makes c the live record of a record at rest, whose parts are in h. Output of the fold is kept in c.
+// alarm is when to wake the customer.
+func (h *header) alarm() int64 {
+	if h.wake != 0 {
+		return min(h.deadline, h.wake)
+	}
+	return h.deadline
+}
+
+// load makes c the live record of a record at rest, whose parts are in h. Output of the fold is kept in c. The deadline
+// is as it was: where none fired since the settled point, none is computed.
 func (c *Customer) load(f *Fold, h *header, open []openEvent, e *Event) error {
 	if err := c.decodeSettled(h.id, h.settled); err != nil {
 		return err
 	}
-	if err := c.foldOpen(f, open, e); err != nil {
+	if err := c.foldOpen(f, open, e, h.fired); err != nil {
 		return err
 	}
-	if h.liveAsOf > c.AsOf {
+	if h.fired {
 		c.advance(f, h.liveAsOf, true)
 	}
+	c.next, c.timed = h.deadline, h.deadline > c.AsOf
 	return nil
 }

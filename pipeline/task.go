@@ -68,6 +68,7 @@ type work struct {
 	touched    []RowKey     // of settled folds since the last checkpoint
 	rowVersion int64
 	phases     []byte // live phases as of the last checkpoint
+	memory     []byte // of open events and keys
 	changed    bool   // the customer's row may differ from that of the last checkpoint
 }
 
@@ -169,7 +170,8 @@ func (t *Task) reject(e *Event, kind ErrorKind, cause string) {
 // accept takes an event that is later than the settled point: folded onto the live record if it is in order, else by
 // folding the live record again.
 func (t *Task) accept(w *work, e *Event) {
-	o := openEvent{at: e.At, id: e.ID, kind: e.Kind, bytes: AppendEvent(nil, e)}
+	t.buf = AppendEvent(t.buf[:0], e)
+	o := openEvent{at: e.At, id: e.ID, kind: e.Kind, bytes: w.keep(t.buf)}
 	n := len(w.open)
 	if e.At > w.live.lastFire && (n == 0 || w.open[n-1].before(&o)) {
 		w.open = append(w.open, o)
@@ -191,10 +193,17 @@ func (t *Task) accept(w *work, e *Event) {
 	}
 }
 
+// keep copies bytes into the memory of w, where they stay until it is reused.
+func (w *work) keep(b []byte) []byte {
+	n := len(w.memory)
+	w.memory = append(w.memory, b...)
+	return w.memory[n:len(w.memory):len(w.memory)]
+}
+
 // refold folds the live record again from the settled one.
 func (t *Task) refold(w *work) {
 	must(w.live.decodeSettled(w.live.ID, w.settled))
-	must(w.live.foldOpen(&t.fold, w.open, &t.event))
+	must(w.live.foldOpen(&t.fold, w.open, &t.event, true))
 	w.changed = true
 }
 
@@ -202,7 +211,7 @@ func (t *Task) refold(w *work) {
 // dated at the watermark. One that changes nothing, most often because it was there already, leaves no date.
 func (t *Task) correct(w *work, e *Event) {
 	t.stats.Late++
-	r := t.settle(w, t.Watermark())
+	r := t.settle(w, t.Watermark(), true)
 	asOf, totals := r.AsOf, r.Totals
 	r.apply(&t.fold, e, max(t.Watermark(), asOf), true)
 	if asOf > 0 && len(r.bookings) == 0 && r.Totals == totals {
@@ -217,19 +226,22 @@ func (t *Task) correct(w *work, e *Event) {
 // force settles the older half of the open events of a customer that has too many, before the watermark passes them.
 func (t *Task) force(w *work) {
 	t.stats.Forced++
-	t.keepSettled(w, t.settle(w, w.open[len(w.open)/2].at))
+	t.keepSettled(w, t.settle(w, w.open[len(w.open)/2].at, true))
 	t.refold(w)
 }
 
-// settle folds the settled record up to an instant, in the scratch customer, and drops the open events it took.
-func (t *Task) settle(w *work, to int64) *Customer {
+// settle folds the settled record up to an instant, in the scratch customer, and drops the open events it took. With
+// fire, deadlines may happen on the way.
+func (t *Task) settle(w *work, to int64, fire bool) *Customer {
 	r, n := t.scratch, 0
 	for n < len(w.open) && w.open[n].at <= to {
 		n++
 	}
 	must(r.decodeSettled(w.live.ID, w.settled))
-	must(r.foldOpen(&t.fold, w.open[:n], &t.event))
-	r.advance(&t.fold, to, true)
+	must(r.foldOpen(&t.fold, w.open[:n], &t.event, fire))
+	if fire {
+		r.advance(&t.fold, to, true)
+	}
 	for i := range n {
 		w.openBytes -= len(w.open[i].bytes)
 	}
@@ -241,7 +253,9 @@ func (t *Task) settle(w *work, to int64) *Customer {
 func (t *Task) keepSettled(w *work, r *Customer) {
 	w.corrected = append(w.corrected, r.transitions...)
 	w.letters = append(w.letters, r.letters...)
-	w.touched = append(w.touched, r.touched...)
+	for _, k := range r.touched {
+		w.touched = append(w.touched, RowKey{Table: k.Table, Key: w.keep(k.Key)})
+	}
 	t.encodeSettled(w, r)
 }
 
@@ -318,14 +332,14 @@ func (t *Task) touchSlot(slot uint32) *work {
 	t.opens, err = readOpen(t.opens[:0], h.open)
 	must(err)
 	for _, o := range t.opens {
-		o.bytes = slices.Clone(o.bytes) // the slab's memory moves on
+		o.bytes = w.keep(o.bytes) // the slab's memory moves on
 		w.open = append(w.open, o)
 		w.openBytes += len(o.bytes)
 	}
 	t.outs, err = readOutbox(t.outs[:0], h.outbox, t.acked)
 	must(err)
 	for _, o := range t.outs {
-		o.key = slices.Clone(o.key)
+		o.key = w.keep(o.key)
 		w.outbox = append(w.outbox, o)
 	}
 	must(w.live.load(&t.fold, &h, w.open, &t.event))
@@ -353,7 +367,7 @@ func (t *Task) newWork() *work {
 	w := t.spare[n-1]
 	t.spare = t.spare[:n-1]
 	w.open, w.outbox, w.corrected, w.letters, w.touched = w.open[:0], w.outbox[:0], w.corrected[:0], w.letters[:0], w.touched[:0]
-	w.changed, w.openBytes = false, 0
+	w.changed, w.openBytes, w.memory = false, 0, w.memory[:0]
 	return w
 }
 

@@ -52,6 +52,7 @@ func TestKilledBetweenTheStepsOfACheckpoint(t *testing.T) {
 
 	at := r.feed.finish()
 	r.await(p, d, at, "at the end")
+	r.awaitLetters(d)
 	if code := p.stop(20 * time.Second); code != 0 {
 		t.Errorf("the last run ended with %d", code)
 	}

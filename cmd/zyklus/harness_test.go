@@ -7,11 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -30,6 +32,9 @@ var binaryOnce = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if err := watchSources(); err != nil {
+		return "", err
+	}
 	path := filepath.Join(dir, "zyklus")
 	cmd := exec.Command("go", "build", "-tags", "crashpoints", "-o", path, ".")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -38,6 +43,24 @@ var binaryOnce = sync.OnceValues(func() (string, error) {
 	}
 	return path, nil
 })
+
+// watchSources looks at every source of the module. go test remembers what a test has looked at, and so runs it again
+// after a change of what is built here but not linked into the test itself; else an old result would be shown as cached.
+func watchSources() error {
+	return filepath.WalkDir(filepath.Join("..", ".."), func(path string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir() && entry.Name() != ".." && strings.HasPrefix(entry.Name(), "."):
+			return fs.SkipDir
+		case entry.IsDir() || strings.HasSuffix(path, "_test.go"):
+			return nil
+		case slices.Contains([]string{".go", ".yaml", ".mod"}, filepath.Ext(path)):
+			_, err = os.Stat(path)
+		}
+		return err
+	})
+}
 
 func binary(t testing.TB) string {
 	t.Helper()

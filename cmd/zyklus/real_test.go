@@ -158,7 +158,7 @@ func role5(silent string) string {
 	return strings.NewReplacer("SILENT", silent, "DAY", "86400000").Replace(`multiIf(
 		orders = 0, 'prospect',
 		SILENT > 365 * DAY, 'former',
-		(SILENT / DAY) / ((60 * 1 + span) / (1 + (purchase_days - 1))) > 3 OR SILENT > 180 * DAY OR orders = 1 AND SILENT > 90 * DAY, 'inactive',
+		SILENT * purchase_days > 3 * (60 + span) * DAY OR SILENT > 180 * DAY OR orders = 1 AND SILENT > 90 * DAY, 'inactive',
 		orders = 1, 'new',
 		'active')`)
 }

@@ -9,10 +9,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sourcegraph/conc"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"zyklus/pipeline"
 )
 
 // Every fault costs at most an attempt, and never an event.
@@ -88,6 +91,40 @@ func TestFencedOwnerRestores(t *testing.T) {
 		txn.close()
 		l.produce(100)
 		l.awaitTotals()
+	}
+}
+
+// What the first transaction of a client commits is committed. The fault that this is about needs luck: a busy machine
+// and some hundred clients.
+func TestFirstCommit(t *testing.T) {
+	const partitions, commits = 16, 40
+	l := newLab(t, partitions)
+	o := l.o.WithDefaults()
+	var wg conc.WaitGroup
+	for p := range int32(partitions) {
+		wg.Go(func() {
+			for i := range commits {
+				txn, err := openTransactions(t.Context(), &o, p, &Deps{Log: l.log()})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				cp := pipeline.Checkpoint{Changes: []pipeline.Change{{Key: fmt.Append(nil, i), Value: []byte("value")}}}
+				if err := txn.commit(t.Context(), &cp); err != nil {
+					t.Error(err)
+				}
+				txn.close()
+			}
+		})
+	}
+	wg.Wait()
+	for p := range int32(partitions) {
+		n := 0
+		r := restore{o: &o, partition: p, log: l.log(), apply: func(_, _ []byte) error { n++; return nil }}
+		must(t, r.run(t.Context(), l.producer.cl))
+		if n != commits {
+			t.Errorf("partition %d holds %d of %d records", p, n, commits)
+		}
 	}
 }
 
