@@ -3,12 +3,10 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"log/slog"
 	"net/http"
 	"os"
 	"os/exec"
@@ -19,8 +17,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"zyklus/sinks/clickhouse"
 )
 
 // The tests of this file run the real binary in real processes: a broker, a ClickHouse engine, and the pipeline, which
@@ -255,19 +251,6 @@ log: {format: text}
 		t.Fatal(err)
 	}
 	return d
-}
-
-// client opens the deployment's ClickHouse.
-func (d deployment) client(t testing.TB) *clickhouse.Client {
-	t.Helper()
-	c, err := clickhouse.Open(context.Background(), clickhouse.Options{
-		Addrs: []string{d.engine}, Protocol: clickhouse.HTTP, Database: d.database,
-	}, slog.New(slog.DiscardHandler), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = c.Close() })
-	return c
 }
 
 // query asks the deployment's database over plain HTTP and returns the lines of the answer, tab-separated.

@@ -39,10 +39,7 @@ func (p *playback) until(ctx context.Context, to time.Time) error {
 	if p.begin.IsZero() {
 		p.begin = p.now()
 	}
-	for {
-		if !p.ready && !p.sim.Next(&p.next) {
-			break
-		}
+	for p.ready || p.sim.Next(&p.next) {
 		p.ready = true
 		if !p.next.Arrival.Before(to) {
 			break

@@ -13,7 +13,7 @@ import (
 // Unit names what is counted, such as "events".
 type Unit string
 
-// Bytes are written as KiB, MiB …
+// Bytes are written as KiB, MiB and so on.
 const Bytes Unit = "bytes"
 
 const (
