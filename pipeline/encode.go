@@ -176,7 +176,7 @@ func (t *Task) outboxKey(w *work, k RowKey, version int64) {
 			return
 		}
 	}
-	w.outbox = append(w.outbox, outboxRow{version: version, table: table, key: w.keep(k.Key)})
+	w.outbox = append(w.outbox, outboxRow{version: version, table: table, key: k.Key})
 }
 
 // finishLetters hands over the dead letters of settled folds: they can no longer be undone.

@@ -218,6 +218,7 @@ func (a *attempt) process(max int) {
 	n := 0
 	for n < len(records) && n < max && !(n > 0 && a.task.Full()) {
 		a.record(records[n])
+		records[n].Recycle() // nothing of it is kept: the contract of Event and Decoder
 		records[n] = nil
 		n++
 	}
@@ -245,7 +246,7 @@ func (a *attempt) apply(rec *kgo.Record, err error) {
 	case errors.Is(err, pipeline.ErrIgnored):
 		a.task.Ignore()
 	case errors.As(err, &bad):
-		// Copies: the record's memory is shared with its whole batch.
+		// Copies: the record's memory is used again.
 		a.task.Reject(pipeline.DeadLetter{
 			Kind: bad.Kind, Cause: bad.Cause, At: a.event.At, Key: clone(rec.Key), Value: clone(rec.Value), Origin: origin,
 		})

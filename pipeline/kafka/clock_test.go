@@ -83,9 +83,9 @@ func TestClockNeverPassesUnreadRecords(t *testing.T) {
 	type stored struct{ at, n int64 }
 	var log []stored
 	sent := int64(0)
-	for range 60 {
-		l.produce(100)
-		sent += 100
+	for range 30 {
+		l.produce(50)
+		sent += 50
 		log = append(log, stored{time.Now().UnixMilli(), sent})
 		time.Sleep(10 * time.Millisecond)
 	}

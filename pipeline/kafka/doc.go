@@ -23,6 +23,9 @@
 //     flight, paused partitions, slow leaders or brokers that are away is needed: without an answer no clock moves.
 //   - A new attempt is made only after the group coordinator has confirmed that this process is still a member.
 //     Otherwise a process that was away for a while would fence the partition's new owner.
+//   - The feed's memory is used again once a record is processed: Tasks and Decoders keep no byte of it.
+//   - A client's first transaction is not ended before the client knows its topics (awaitKnown): the library would
+//     abort it and report success.
 //   - The feed waits a moment for a session whose inbox is full and then pauses its partition, as pausing throws away
 //     what was fetched already. Other partitions wait for a stuck one a tenth of a second, once.
 //

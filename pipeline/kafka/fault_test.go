@@ -94,10 +94,10 @@ func TestFencedOwnerRestores(t *testing.T) {
 	}
 }
 
-// What the first transaction of a client commits is committed. The fault that this is about needs luck: a busy machine
-// and some hundred clients.
+// What the first transaction of a client commits is committed. Without awaitKnown it rarely is not; with a delay of
+// 20 ms in the library before it stores a topic's partitions, never.
 func TestFirstCommit(t *testing.T) {
-	const partitions, commits = 16, 40
+	const partitions, commits = 16, 5
 	l := newLab(t, partitions)
 	o := l.o.WithDefaults()
 	var wg conc.WaitGroup

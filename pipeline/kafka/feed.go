@@ -45,6 +45,7 @@ func (o *Options) newFeed(d *Deps, opts ...kgo.Opt) (*feed, error) {
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.KeepControlRecords(), // the position must pass them to reach the end
 		kgo.FetchMaxBytes(o.FetchMaxBytes),
+		kgo.WithPools(newRecordPool()),
 		kgo.FetchMaxWait(fetchWait),
 	)...)
 	if err != nil {

@@ -13,7 +13,8 @@ type Task interface {
 	Position() int64
 	// Version is that of the last checkpoint, 0 for none.
 	Version() int64
-	// Process takes one event; believable is the latest instant that is no future to it, Unix milliseconds.
+	// Process takes one event; believable is the latest instant that is no future to it, Unix milliseconds. The
+	// event's bytes are overwritten afterwards.
 	Process(e *pipeline.Event, believable int64)
 	// Reject takes a record that could not be decoded.
 	Reject(l pipeline.DeadLetter)
@@ -43,7 +44,8 @@ type Task interface {
 var _ Task = (*pipeline.Task)(nil)
 
 // Decoder turns the value of a record into an Event. The error is nil, a *pipeline.RecordError or
-// pipeline.ErrIgnored. Each attempt has its own, so it need not be safe for concurrent use.
+// pipeline.ErrIgnored. value, and what the Event takes from it, is overwritten after the Event has been processed. Each
+// attempt has its own Decoder, so it need not be safe for concurrent use.
 type Decoder interface {
 	Decode(value []byte, e *pipeline.Event) error
 }

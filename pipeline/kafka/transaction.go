@@ -94,7 +94,7 @@ func (t *transactions) produce(ctx context.Context, cp *pipeline.Checkpoint) err
 // awaitKnown waits until the client itself knows the topic that it has just produced to for the first time. franz-go
 // v1.22.2 hands the records to the broker before it stores the topic's partitions, and EndTransaction looks for written
 // partitions among the stored ones: if it comes in between it finds none, aborts what the broker has acknowledged, and
-// returns no error. TestFirstCommit fails without this.
+// returns no error: the state would be behind its rows.
 func (t *transactions) awaitKnown(ctx context.Context, topic string) error {
 	if topic == t.known || topic == t.knownToo {
 		return nil

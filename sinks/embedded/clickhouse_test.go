@@ -243,8 +243,9 @@ func TestParametersAndSettings(t *testing.T) {
 	if err := conn.QueryRow(context.Background(), "SELECT toUInt64(getSetting('max_block_size'))").Scan(&block); err != nil || block == 7 {
 		t.Fatalf("the setting leaked: %d, %v", block, err)
 	}
-	if err := conn.QueryRow(context.Background(), "SELECT ?, ?", 5, "x").Scan(&num, &str); err == nil {
-		t.Log("bound arguments:", num, str)
+	var small uint8
+	if err := conn.QueryRow(context.Background(), "SELECT ?, ?", 5, "it's").Scan(&small, &str); err != nil || small != 5 || str != "it's" {
+		t.Fatal(small, str, err)
 	}
 	bad := clickhouse.Context(context.Background(), clickhouse.WithSettings(clickhouse.Settings{"no_such_setting": 1}))
 	wantCode(t, conn.Exec(bad, "SELECT 1"), 115)

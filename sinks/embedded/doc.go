@@ -14,15 +14,22 @@
 //
 // Files:
 //
-//	library.go, fetch.go     find, download, verify and unpack libchdb
-//	chdb.go, signals_*.go    the C functions, and keeping Go's signal handlers
-//	engine.go, session.go    pool of connections, one statement, cancellation
-//	statement.go, lexer.go   what a statement is: reads, writes, inserts with data
-//	server.go, request.go,   the HTTP endpoint
+//	library.go, fetch.go        find, download, verify and unpack libchdb
+//	chdb.go, signals_*.go       the C functions, and keeping Go's signal handlers
+//	engine.go, session.go       pool of connections, one statement, cancellation
+//	dropped.go                  removal of dropped tables, which the engine leaves
+//	statement.go, lexer.go      what a statement is: reads, writes, inserts with data
+//	server.go, request.go,      the HTTP endpoint
 //	response.go, insert.go
-//	native.go, nativetype.go Native blocks from revision 0 to the one asked for
-//	frames.go, encoding.go   ClickHouse's compressed frames, HTTP encodings
-//	exception.go             error codes and HTTP statuses
-//	process.go, supervise.go the child and its parent
-//	broker.go                kfake
+//	native.go, nativetype.go    Native blocks from revision 0 to the one asked for
+//	frames.go, encoding.go      ClickHouse's compressed frames, HTTP encodings
+//	exception.go                error codes and HTTP statuses
+//	process.go                  the child
+//	clickhouse.go, supervise.go its parent
+//	broker.go                   kfake
+//	broker_recover.go           what kfake forgets after a kill
+//
+// What a ClickHouse server has and this one has not: users and access rights,
+// sessions, the native TCP protocol, external tables, query logs, and results
+// larger than memory: a result is complete before its first byte is sent.
 package embedded

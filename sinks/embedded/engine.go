@@ -37,7 +37,10 @@ func openEngine(library, dir string, parallel int) (*engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("data directory: %w", err)
 	}
-	e := &engine{slots: make(chan struct{}, parallel), args: []string{"clickhouse", "--path=" + abs}}
+	e := &engine{slots: make(chan struct{}, parallel), args: engineArgs(abs)}
+	if err := sweepDropped(abs); err != nil {
+		return nil, err
+	}
 	keepSignals(func() {
 		if e.lib, err = loadChdb(library); err == nil {
 			e.lib.setSignalHandlers(0)
@@ -50,6 +53,14 @@ func openEngine(library, dir string, parallel int) (*engine, error) {
 		return nil, fmt.Errorf("open the engine on %s: %w", abs, err)
 	}
 	return e, nil
+}
+
+// engineArgs is the command line of the engine; server settings go there too.
+func engineArgs(dir string) []string {
+	return []string{
+		"clickhouse", "--path=" + dir,
+		fmt.Sprintf("--database_atomic_delay_before_drop_table_sec=%d", int(undropTime.Seconds())),
+	}
 }
 
 // result is what a statement returned. data is memory of the engine, valid

@@ -65,6 +65,21 @@ func TestParseInsertion(t *testing.T) {
 	}
 }
 
+func TestWithoutSync(t *testing.T) {
+	for sql, want := range map[string]string{
+		"DROP TABLE t SYNC":                            "DROP TABLE t ",
+		"drop table if exists d.t no delay":            "drop table if exists d.t ",
+		"DROP TABLE sync":                              "DROP TABLE sync",
+		"DROP TABLE d.sync sync SETTINGS x = 1":        "DROP TABLE d.sync  SETTINGS x = 1",
+		"DROP DATABASE IF EXISTS sync":                 "DROP DATABASE IF EXISTS sync",
+		"DROP TABLE `sync`, sync /* SYNC */ -- SYNC\n": "DROP TABLE `sync`, sync /* SYNC */ -- SYNC\n",
+	} {
+		if st := parseStatement(sql); st.sql != want || st.core() != want {
+			t.Errorf("%q: %q", sql, st.sql)
+		}
+	}
+}
+
 func FuzzParseStatement(f *testing.F) {
 	f.Add("SELECT 1 FORMAT CSV; x")
 	f.Add("INSERT INTO t (a) SETTINGS x=1 FORMAT Native\n\x01\x02")

@@ -94,6 +94,8 @@ func announce(w io.Writer, address string) error {
 func untilStopped(parent context.Context) (context.Context, func()) {
 	ctx, cancel := signal.NotifyContext(parent, syscall.SIGTERM, os.Interrupt)
 	if os.Getenv(parentEnv) != "" {
+		// A parent that died reads no log any more; that must not end the stop.
+		signal.Ignore(syscall.SIGPIPE)
 		// This goroutine ends with the process: a read of standard input cannot
 		// be interrupted.
 		go func() {

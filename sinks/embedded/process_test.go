@@ -4,9 +4,11 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"io/fs"
 	"net/url"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -36,8 +38,13 @@ func server(t *testing.T) string {
 // startOwn starts a ClickHouse that is not shared.
 func startOwn(t *testing.T) *embedded.ClickHouse {
 	t.Helper()
+	return startIn(t, t.TempDir())
+}
+
+func startIn(t *testing.T, dir string) *embedded.ClickHouse {
+	t.Helper()
 	ch, err := embedded.StartClickHouse(t.Context(), embedded.Options{
-		Executable: server(t), Args: []string{"clickhouse"}, DataDir: t.TempDir(),
+		Executable: server(t), Args: []string{"clickhouse"}, DataDir: dir,
 		Library: embeddedtest.Library(t), Log: func(line string) { t.Log(line) },
 	})
 	if err != nil {
@@ -156,6 +163,35 @@ func checkKept(t *testing.T, addr string, acknowledged, tried uint64) {
 		t.Fatalf("%d inserts there, %d acknowledged, %d tried, error %v", there, acknowledged, tried, err)
 	}
 	t.Logf("%d inserts there, %d acknowledged, %d tried", there, acknowledged, tried)
+}
+
+// TestDropFreesDisk drops tables in every manner: none waits for ever, and
+// after the next start at the latest their data is gone.
+func TestDropFreesDisk(t *testing.T) {
+	dir := t.TempDir()
+	ch := startIn(t, dir)
+	addr := ch.Addr()
+	post(t, addr, nil, "CREATE DATABASE gone").want(t, 200, "")
+	for _, table := range []string{"kept", "gone.a", "b", "sync"} {
+		post(t, addr, nil, "CREATE TABLE "+table+" (a UInt64) ENGINE = MergeTree ORDER BY a").want(t, 200, "")
+		post(t, addr, nil, "INSERT INTO "+table+" SELECT rand64() FROM numbers(500000)").want(t, 200, "")
+	}
+	post(t, addr, nil, "DROP DATABASE gone SYNC").want(t, 200, "")
+	post(t, addr, nil, "DROP TABLE IF EXISTS b NO DELAY").want(t, 200, "")
+	post(t, addr, url.Values{"database_atomic_wait_for_drop_and_detach_synchronously": {"1"}}, "DROP TABLE sync").want(t, 200, "")
+	killAndWait(t, ch)
+	post(t, addr, nil, "SELECT count() FROM kept").want(t, 200, "500000\n")
+	post(t, addr, nil, "SELECT count() FROM system.dropped_tables").want(t, 200, "0\n")
+	var size int64
+	_ = filepath.WalkDir(dir, func(_ string, entry fs.DirEntry, _ error) error {
+		if info, err := entry.Info(); err == nil && info.Mode().IsRegular() {
+			size += info.Size()
+		}
+		return nil
+	})
+	if size < 3<<20 || size > 8<<20 {
+		t.Fatalf("%d bytes are left for one table of 4 MB", size)
+	}
 }
 
 // TestStop stops a server while a long statement runs.

@@ -193,7 +193,7 @@ func (req *request) option(name, value string) error {
 	switch name {
 	case "query", "query_id", "database", "default_format", "user", "password", "quota_key", "role", "stacktrace",
 		"decompress", "buffer_size", "wait_end_of_query", "close_session", "session_timeout", "session_check",
-		"network_zstd_compression_level", "enable_http_compression", "http_zlib_compression_level":
+		"database_atomic_wait_for_drop_and_detach_synchronously", "network_zstd_compression_level", "enable_http_compression", "http_zlib_compression_level":
 	case "session_id":
 		return raise(codeUnsupported, "NOT_IMPLEMENTED", "Sessions are not supported by the embedded server")
 	case "compress":

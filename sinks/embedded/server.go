@@ -24,6 +24,8 @@ const drainTime = 5 * time.Second
 type server struct {
 	engine *engine
 	spool  *spool
+	// dir is the engine's data directory.
+	dir string
 	// maxBody bounds a request body after decompression, in bytes.
 	maxBody int64
 	// name, version and timezone are what the engine says of itself.
@@ -41,7 +43,7 @@ func newServer(library, dir string) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &server{engine: eng, maxBody: DefaultMaxBody}
+	s := &server{engine: eng, dir: filepath.Join(dir, "engine"), maxBody: DefaultMaxBody}
 	if s.spool, err = newSpool(filepath.Join(dir, "spool")); err != nil {
 		eng.close()
 		return nil, err
@@ -77,23 +79,28 @@ func (s *server) introduce() error {
 // serve answers requests until ctx ends, then lets running ones finish, kills
 // those that take too long and shuts the engine down.
 func (s *server) serve(ctx context.Context, ln net.Listener) error {
-	done := make(chan error, 1)
+	done, swept := make(chan error, 1), make(chan struct{})
 	go func() { done <- s.http.Serve(ln) }()
+	go func() {
+		defer close(swept)
+		s.sweep(s.life)
+	}()
 	select {
 	case err := <-done:
-		s.stop()
+		s.stop(swept)
 		return fmt.Errorf("serve http: %w", err)
 	case <-ctx.Done():
 	}
-	s.stop()
+	s.stop(swept)
 	if err := <-done; !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve http: %w", err)
 	}
 	return nil
 }
 
-// stop waits for requests, then kills them, then closes the engine.
-func (s *server) stop() {
+// stop waits for requests, then kills them, waits for the sweeper, then closes
+// the engine.
+func (s *server) stop(swept <-chan struct{}) {
 	soft, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
 	if err := s.http.Shutdown(soft); err != nil {
@@ -103,6 +110,7 @@ func (s *server) stop() {
 		_ = s.http.Shutdown(hard)
 	}
 	s.kill()
+	<-swept
 	s.engine.close()
 }
 
@@ -117,7 +125,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "There is no handle "+r.URL.Path, http.StatusNotFound)
 		return
 	}
-	if r.Method == http.MethodGet && r.URL.RawQuery == "" {
+	if (r.Method == http.MethodGet || r.Method == http.MethodHead) && r.URL.RawQuery == "" {
 		_, _ = w.Write([]byte("Ok.\n"))
 		return
 	}

@@ -36,6 +36,10 @@ func parseStatement(text string) statement {
 	l := &lexer{sql: text}
 	first := l.next()
 	st := statement{sql: text, verb: strings.ToUpper(text[first.start:first.end])}
+	if st.verb == "DROP" {
+		text = withoutSync(text)
+		st.sql, l = text, &lexer{sql: text}
+	}
 	if st.verb == "INSERT" {
 		if st.insert = parseInsertion(l); st.insert != nil {
 			st.sql = text[:st.insert.data]
