@@ -83,9 +83,7 @@ func (p *Projector) Run(ctx context.Context) error {
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 	}
-	if p.o.InstanceID != "" { // else a killed process keeps its partitions until its session times out
-		opts = append(opts, kgo.InstanceID(p.o.InstanceID))
-	}
+	opts = append(opts, p.o.membership()...)
 	cl, err := p.o.newClient("dead-letters", p.log, opts...)
 	if err != nil {
 		return err

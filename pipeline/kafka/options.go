@@ -94,6 +94,15 @@ func (o Options) Validate() error {
 	return errors.Join(errs...)
 }
 
+// membership says how long a group waits for a process that has vanished: its partitions stand still so long. A static
+// member is expected back; any other is given up soon, and others take over.
+func (o *Options) membership() []kgo.Opt {
+	if o.InstanceID == "" {
+		return []kgo.Opt{kgo.SessionTimeout(10 * time.Second), kgo.HeartbeatInterval(2 * time.Second)}
+	}
+	return []kgo.Opt{kgo.InstanceID(o.InstanceID), kgo.SessionTimeout(45 * time.Second)}
+}
+
 // transactionalID names the producer of a partition. Whoever owns the partition uses it, so that a new owner fences
 // the old one.
 func (o *Options) transactionalID(partition int32) string {

@@ -147,9 +147,7 @@ func (r *Runner) open() (err error) {
 		kgo.OnPartitionsRevoked(r.revoked),
 		kgo.OnPartitionsLost(r.lost),
 	}
-	if r.o.InstanceID != "" {
-		opts = append(opts, kgo.InstanceID(r.o.InstanceID))
-	}
+	opts = append(opts, r.o.membership()...)
 	r.mu.Lock() // callbacks may come before the client is here, and wait
 	defer r.mu.Unlock()
 	if r.group, err = r.o.newClient("group", r.d.Log, opts...); err != nil {
