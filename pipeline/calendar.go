@@ -11,6 +11,7 @@ const DayMillis = int64(24 * time.Hour / time.Millisecond)
 // Calendar cuts time into business days of one time zone. A day is named by its number: the days from 1970-01-01
 // to the day's date. Days of 23 or 25 hours are counted like any other.
 type Calendar struct {
+	zone      string
 	midnights []int64 // start of day firstDay+i, Unix ms; nil in UTC, where it is a multiplication
 }
 
@@ -22,9 +23,9 @@ const (
 // NewCalendar returns the calendar of a time zone, which must be one with times from 1990 to 2200.
 func NewCalendar(zone *time.Location) *Calendar {
 	if zone == nil || zone == time.UTC || zone.String() == "UTC" {
-		return &Calendar{}
+		return &Calendar{zone: "UTC"}
 	}
-	c := &Calendar{midnights: make([]int64, 0, lastCalendarDay-firstCalendarDay+1)}
+	c := &Calendar{zone: zone.String(), midnights: make([]int64, 0, lastCalendarDay-firstCalendarDay+1)}
 	for d := firstCalendarDay; d <= lastCalendarDay; d++ {
 		c.midnights = append(c.midnights, midnight(d, zone).UnixMilli())
 	}

@@ -22,7 +22,7 @@ type Checkpoint struct {
 }
 
 // Change is one record of the changelog. The key of a customer holds the customer id, the key of the partition's
-// own record (position, clock, versions) does not. A nil Value deletes the key.
+// own record (position, clock, versions) does not. Keys are never deleted.
 type Change struct{ Key, Value []byte }
 
 // Batch is a part of the projection of one partition's committed state.

@@ -205,7 +205,7 @@ func (t *Task) appendMeta(dst []byte) []byte {
 	return AppendUint64(dst, t.job.digest)
 }
 
-// Restore takes one record of the changelog, in the order of the log. A nil value deletes the key.
+// Restore takes one record of the changelog, in the order of the log. Keys are never deleted: a nil value is an error.
 func (t *Task) Restore(key, value []byte) error {
 	if len(key) == 0 {
 		return fmt.Errorf("%w: changelog record without key", errCorrupt)
@@ -227,7 +227,7 @@ func (t *Task) readMeta(value []byte) error {
 	t.lineage, t.number, t.acked = r.Uint(), r.Uint(), int64(r.Uint())
 	t.position, t.clock, t.heard = r.Int(), r.Int(), r.Int()
 	if digest := r.Uint64(); digest != t.job.digest && r.Err() == nil {
-		return fmt.Errorf("the state was written under other lifecycles or another artefact; "+
+		return fmt.Errorf("the state was written under other lifecycles, another artefact or another time zone; "+
 			"run with those, or start again with a new group and database (digest %x, now %x)", digest, t.job.digest)
 	}
 	if t.number == 0 || t.number>>lineageShift != 0 || t.lineage == 0 || t.lineage>>(63-lineageShift) != 0 || t.position < -1 || !instant(t.clock) || !instant(t.heard) {

@@ -49,7 +49,7 @@ type Job struct {
 	skew       int64
 	wallClock  bool
 	workingSet int
-	digest     uint64 // of lifecycles and artefact: state written under another one cannot be continued
+	digest     uint64 // of lifecycles, artefact and time zone: state written under others cannot be continued
 
 	customers, transitions, checkpoints *Table
 	history                             []*Table // of operators
@@ -84,7 +84,7 @@ func NewJob(o Options) (*Job, error) {
 		return nil, err
 	}
 	h := fnv.New64a()
-	fmt.Fprintf(h, "%+v", o.Artefact)
+	fmt.Fprintf(h, "%+v %s", o.Artefact, j.Calendar.zone)
 	for _, doc := range o.Lifecycles {
 		l, err := lifecycle.Compile(doc, catalogue)
 		if err != nil {
