@@ -19,7 +19,7 @@ func (Touchpoints) Section() pipeline.Section {
 		}
 	}
 	return pipeline.Section{
-		Name: "touchpoints", Tag: 2, Layout: 1,
+		Name: "touchpoints", Tag: 2, Layout: 1, OnEveryEvent: true,
 		Fields: []pipeline.Field{{
 			Column: column("known", pipeline.TypeBool, "", "1 if customer_id is a user id, 0 if it is an anonymous one."),
 			Label:  pipeline.Labels{En: "Known", De: "Bekannt"}, Feature: true,

@@ -12,12 +12,18 @@ func (f *Fold) begin(c *Customer, at int64, late bool) {
 
 // apply folds an event in at an instant, which is its own time unless it is late.
 func (c *Customer) apply(f *Fold, e *Event, at int64, late bool) {
+	timed := c.timed
 	f.begin(c, at, late)
 	for _, s := range c.states {
 		s.Apply(f, e)
 	}
 	c.bookings = f.Bookings
-	c.quiet = c.quiet && !f.rescheduled && len(f.Bookings) == 0
+	idle := !f.rescheduled && len(f.Bookings) == 0
+	c.quiet = c.quiet && idle
+	if idle && timed && c.next > at && !late && !c.job.eventful && c.decided() {
+		c.timed = true // neither a phase nor a deadline can have moved
+		return
+	}
 	cause := Cause(e.Kind)
 	if late {
 		cause = CauseCorrection
@@ -83,6 +89,11 @@ func (c *Customer) nextRule(l *lifecycle.Lifecycle, rule int) int64 {
 			return at
 		}
 	}
+}
+
+// decided reports whether the customer is in a phase of each lifecycle.
+func (c *Customer) decided() bool {
+	return len(c.Phases) == 0 || c.Phases[0].Phase != 0
 }
 
 // decide assigns the phases at an instant. There is at most one transition per lifecycle and instant: a second change

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"regexp"
 	"time"
 
 	"zyklus/models"
@@ -49,6 +50,7 @@ type Job struct {
 	skew       int64
 	wallClock  bool
 	workingSet int
+	eventful   bool   // whether a rule uses a feature that any event may change
 	digest     uint64 // of lifecycles, artefact and time zone: state written under others cannot be continued
 
 	customers, transitions, checkpoints *Table
@@ -92,6 +94,7 @@ func NewJob(o Options) (*Job, error) {
 		}
 		fmt.Fprintf(h, "%+v", *doc)
 		j.lifecycles = append(j.lifecycles, l)
+		j.eventful = j.eventful || j.usesEveryEvent(l)
 	}
 	j.digest = h.Sum64()
 	j.declare()
@@ -142,6 +145,22 @@ func featureKind(t Type) lifecycle.Kind {
 	default:
 		return lifecycle.Number
 	}
+}
+
+// usesEveryEvent reports whether a rule names a feature that changes with events that make no booking.
+func (j *Job) usesEveryEvent(l *lifecycle.Lifecycle) bool {
+	for _, f := range j.features {
+		if !j.sections[f.operator].OnEveryEvent {
+			continue
+		}
+		word := regexp.MustCompile(`\b` + f.field.Name + `\b`)
+		for _, r := range l.Rules {
+			if word.MatchString(r.When) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // declare lays out the tables.

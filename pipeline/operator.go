@@ -44,6 +44,8 @@ type Section struct {
 	Tag    uint8 // unique, never reused
 	Layout byte  // version of the bytes that Append writes
 	Fields []Field
+	// OnEveryEvent says that features change with events that make no booking. Rules that use one are asked at each.
+	OnEveryEvent bool
 	// Table is the history table whose rows the operator announces with Fold.Touch; nil for most. The states of
 	// such an operator are RowWriters.
 	Table *Table
