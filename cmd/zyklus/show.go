@@ -128,7 +128,7 @@ func (d *demo) snapshot(now time.Time, f figures) view.Snapshot {
 		Addresses: d.addresses(), Queries: d.questions(),
 	}
 	if !b.writtenAt.IsZero() {
-		s.Freshness = now.Sub(b.writtenAt)
+		s.Freshness = max(0, now.Sub(b.writtenAt)) // it may have been read since now
 	}
 	switch behind := now.Sub(f.clock); {
 	case b.done.IsZero():
