@@ -95,7 +95,7 @@ func (o *demoOptions) run(ctx context.Context, out io.Writer) (err error) {
 	if err := o.check(); err != nil {
 		return usageError{err}
 	}
-	d := &demo{options: o, out: out, begin: time.Now()}
+	d := &demo{options: o, out: out}
 	remove, err := d.prepare()
 	if err != nil {
 		return err
@@ -121,6 +121,7 @@ func (o *demoOptions) run(ctx context.Context, out io.Writer) (err error) {
 		return err
 	}
 	d.announce()
+	d.begin = time.Now() // fetching and starting the parts is not the pipeline's time
 	return d.perform(ctx)
 }
 
