@@ -89,7 +89,7 @@ func NewLedger() *Ledger {
 		Name:    "orders",
 		Comment: "Orders as they are now, net of refunds and cancellations: one row each.",
 		Key:     []string{"customer_id", "order_id"},
-		Columns: []pipeline.Column{
+		Columns: pipeline.WithVersion([]pipeline.Column{
 			column("customer_id", pipeline.TypeString, "", "User id, else anonymous id."),
 			column("order_id", pipeline.TypeString, "", "Order id."),
 			column("at", pipeline.TypeInstant, "", "Time of the order."),
@@ -100,9 +100,7 @@ func NewLedger() *Ledger {
 			column("net_value_minor", pipeline.TypeMoney, "minor units", "Value less refunds; 0 if cancelled."),
 			column("lines", pipeline.TypeCount, "lines", "Product lines, at most 100 are kept."),
 			column("categories", pipeline.TypeString, "", "Distinct categories of its lines, joined by a comma."),
-			column("version", pipeline.TypeInteger, "", "Version of the row: lineage and checkpoint number of its partition. The greatest version of a key counts."),
-			column("is_deleted", pipeline.TypeBool, "", "1 where this version withdraws the row."),
-		},
+		}),
 	}}
 }
 

@@ -185,7 +185,7 @@ func (j *Job) declare() {
 	)
 	j.customers = &Table{
 		Name: "customers", Comment: "Customers as they are now: one row each, of which the greatest version counts.",
-		Columns: append(customers, versionColumns...), Key: []string{"customer_id"},
+		Columns: WithVersion(customers), Key: []string{"customer_id"},
 	}
 	j.transitions = transitionsTable()
 	j.checkpoints = checkpointsTable()
@@ -212,7 +212,7 @@ func transitionsTable() *Table {
 		Name:    "phase_transitions",
 		Comment: "Every change of a customer's phase in a lifecycle. Rows dated not later than the watermark of their partition (table checkpoints) are final.",
 		Key:     []string{"lifecycle", "customer_id", "at"},
-		Columns: append([]Column{
+		Columns: WithVersion([]Column{
 			{Name: "lifecycle", Type: TypeText, Comment: "Id of the lifecycle."},
 			{Name: "customer_id", Type: TypeString, Comment: "User id, else anonymous id."},
 			{Name: "at", Type: TypeInstant, Comment: "When the phase changed."},
@@ -226,7 +226,7 @@ func transitionsTable() *Table {
 			{Name: "lifecycle_version", Type: TypeCount, Comment: "Version of the lifecycle's document."},
 			{Name: "artefact_version", Type: TypeCount, Comment: "Version of the artefact in force."},
 			{Name: "partition", Type: TypeCount, Comment: "Partition of the input topic."},
-		}, versionColumns...),
+		}),
 	}
 }
 
@@ -235,7 +235,7 @@ func checkpointsTable() *Table {
 		Name:    "checkpoints",
 		Comment: "How far each partition has been written. Rows of the other tables are complete up to the version of their partition here.",
 		Key:     []string{"topic", "partition"},
-		Columns: append([]Column{
+		Columns: WithVersion([]Column{
 			{Name: "topic", Type: TypeText, Comment: "Input topic."},
 			{Name: "partition", Type: TypeCount, Comment: "Partition of the input topic."},
 			{Name: "lineage", Type: TypeCount, Comment: "History of checkpoints from one start; a rebuild begins a new one."},
@@ -243,7 +243,7 @@ func checkpointsTable() *Table {
 			{Name: "position", Type: TypeInteger, Comment: "Offset of the next record to read."},
 			{Name: "clock", Type: TypeInstant, Comment: "Event time reached: silence is known up to here."},
 			{Name: "watermark", Type: TypeInstant, Comment: "Clock less the allowed lateness: what is dated not later is final."},
-		}, versionColumns...),
+		}),
 	}
 }
 
@@ -254,7 +254,7 @@ func DeadLetterTable() *Table {
 		Comment: "Records that could not be used, with their cause and original bytes.",
 		Key:     []string{"topic", "partition", "position"},
 		TTLDays: 14, TTLColumn: "received_at",
-		Columns: append([]Column{
+		Columns: WithVersion([]Column{
 			{Name: "topic", Type: TypeText, Comment: "Topic that the record was read from."},
 			{Name: "partition", Type: TypeCount, Comment: "Partition that the record was read from."},
 			{Name: "position", Type: TypeInteger, Comment: "Offset of the record."},
@@ -264,6 +264,6 @@ func DeadLetterTable() *Table {
 			{Name: "key", Type: TypeString, Comment: "Original key."},
 			{Name: "value", Type: TypeString, Comment: "Original value."},
 			{Name: "received_at", Type: TypeInstant, Comment: "When the dead letter was written; kept 14 days from then."},
-		}, versionColumns...),
+		}),
 	}
 }

@@ -41,11 +41,12 @@ type Table struct {
 	TTLColumn string
 }
 
-// Every table ends with these two columns, which AppendVersion fills: the row's version, and whether it withdraws
-// the row of its key.
-var versionColumns = []Column{
-	{Name: "version", Type: TypeInteger, Comment: "Version of the row: lineage and checkpoint number of its partition. The greatest version of a key counts."},
-	{Name: "is_deleted", Type: TypeBool, Comment: "1 where this version withdraws the row."},
+// WithVersion appends the two columns that every table ends with, which Rows.End fills: the row's version, and whether
+// it withdraws the row of its key.
+func WithVersion(columns []Column) []Column {
+	return append(columns,
+		Column{Name: "version", Type: TypeInteger, Comment: "Version of the row: lineage and checkpoint number of its partition. The greatest version of a key counts."},
+		Column{Name: "is_deleted", Type: TypeBool, Comment: "1 where this version withdraws the row."})
 }
 
 // Rows are rows of one table, column by column, ready for a columnar insert.
