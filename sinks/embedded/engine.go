@@ -111,9 +111,10 @@ func (e *engine) run(ctx context.Context, cmd command) (*result, error) {
 		e.discard(s)
 		return nil, err
 	}
-	finished := e.watch(ctx, tag)
+	finished, calm := e.watch(ctx, tag), e.nudge()
 	res, err := s.exec(cmd.sql, cmd.format, cmd.params)
 	finished()
+	calm()
 	// A connection keeps a failed statement in the process list until its next
 	// one, so it goes too.
 	if err != nil || cmd.spoils || len(cmd.settings) > 0 {
@@ -144,6 +145,43 @@ func (e *engine) watch(ctx context.Context, tag string) func() {
 		close(over)
 		if !stop() {
 			<-gone
+		}
+	}
+}
+
+// nudgeInterval is how often a statement that runs long is nudged.
+const nudgeInterval = 2 * time.Second
+
+// nudge runs a trivial statement now and then until the returned function is
+// called, which waits for one under way. glibc before 2.41 can lose a wakeup
+// (its bug 25847): a task then lies in the engine's thread pool until another
+// one is scheduled. On a quiet server there is no other one.
+func (e *engine) nudge() func() {
+	over, gone := make(chan struct{}), make(chan struct{})
+	timer := time.AfterFunc(nudgeInterval, func() {
+		defer close(gone)
+		e.nudgeUntil(over)
+	})
+	return func() {
+		close(over)
+		if !timer.Stop() {
+			<-gone
+		}
+	}
+}
+
+func (e *engine) nudgeUntil(over <-chan struct{}) {
+	s, err := e.connect()
+	if err != nil {
+		return
+	}
+	defer e.discard(s)
+	for {
+		_ = s.do("SELECT 1") // only its running matters
+		select {
+		case <-over:
+			return
+		case <-time.After(nudgeInterval):
 		}
 	}
 }

@@ -65,9 +65,10 @@ func (f *frameReader) WriteTo(w io.Writer) (int64, error) {
 		if err != nil {
 			return total, err
 		}
-		if err := f.next(); err == io.EOF {
+		switch err := f.next(); {
+		case errors.Is(err, io.EOF):
 			return total, nil
-		} else if err != nil {
+		case err != nil:
 			return total, err
 		}
 	}
@@ -143,7 +144,7 @@ func grow(b []byte, n int) []byte {
 
 // unexpected turns the end of the stream into an error.
 func unexpected(err error) error {
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
 	}
 	return err

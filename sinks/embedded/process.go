@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 	"time"
 )
@@ -63,6 +64,12 @@ func ServeClickHouse(ctx context.Context, opts ServeOptions) (err error) {
 	if err != nil {
 		return fmt.Errorf("embedded clickhouse: %w", err)
 	}
+	unlock, err := lockDir(ctx, opts.DataDir)
+	if err != nil {
+		_ = ln.Close()
+		return fmt.Errorf("embedded clickhouse: %w", err)
+	}
+	defer unlock()
 	srv, err := newServer(library, opts.DataDir)
 	if err != nil {
 		_ = ln.Close()
@@ -75,6 +82,26 @@ func ServeClickHouse(ctx context.Context, opts ServeOptions) (err error) {
 		return fmt.Errorf("embedded clickhouse: %w", err)
 	}
 	return nil
+}
+
+// lockTime is how long a predecessor on the same directory may take to end.
+const lockTime = 5 * time.Second
+
+// lockDir creates a data directory and makes sure that no other process uses it.
+func lockDir(ctx context.Context, dir string) (unlock func(), err error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("create data directory: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, lockTime)
+	defer cancel()
+	unlock, err = lockFile(ctx, filepath.Join(dir, "lock"))
+	if errors.Is(err, context.DeadlineExceeded) {
+		return nil, fmt.Errorf("data directory %s is used by another process", dir)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("lock data directory: %w", err)
+	}
+	return unlock, nil
 }
 
 // announce prints the READY line.

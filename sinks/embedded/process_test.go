@@ -219,6 +219,18 @@ func TestStop(t *testing.T) {
 	}
 }
 
+// TestOneProcessPerDirectory starts a second server on the directory of a first.
+func TestOneProcessPerDirectory(t *testing.T) {
+	dir := t.TempDir()
+	startIn(t, dir)
+	_, err := embedded.StartClickHouse(t.Context(), embedded.Options{
+		Executable: server(t), Args: []string{"clickhouse"}, DataDir: dir, Library: embeddedtest.Library(t),
+	})
+	if err == nil || !strings.Contains(err.Error(), "is used by another process") {
+		t.Fatal(err)
+	}
+}
+
 // TestStartFails gives a data directory that cannot be made.
 func TestStartFails(t *testing.T) {
 	file := t.TempDir() + "/file"

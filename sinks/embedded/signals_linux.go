@@ -5,8 +5,9 @@ import (
 	"unsafe"
 )
 
-// lastSignal is the highest signal number of Linux.
-const lastSignal = 64
+// lastSignal is the highest signal of the process's own: those above are the
+// real-time signals, of which libc keeps some for its threads.
+const lastSignal = 31
 
 // sigaction is an opaque copy of the kernel's struct sigaction: at most 32
 // bytes on the platforms Go supports, rounded up.
@@ -30,8 +31,8 @@ func keepSignals(f func()) {
 }
 
 // rtSigaction sets (if set is not nil) and reads (if old is not nil) the
-// handler of one signal. It cannot fail but for SIGKILL, SIGSTOP and the
-// signals libc keeps for itself, none of which the engine touches.
+// handler of one signal. It cannot fail but for SIGKILL and SIGSTOP, which have
+// no handlers.
 func rtSigaction(sig int, set, old *sigaction) {
 	const sigsetSize = 8
 	_, _, _ = syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, uintptr(sig),

@@ -49,7 +49,8 @@ func StartClickHouse(t testing.TB) (addr string) {
 func start(t testing.TB) (*embedded.ClickHouse, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), startTime)
 	defer cancel()
-	dir, err := os.MkdirTemp("", "zyklus-clickhouse-*")
+	removeOld()
+	dir, err := os.MkdirTemp("", "zyklus-clickhouse-*") //nolint:usetesting // it lives as long as the test binary
 	if err != nil {
 		return nil, fmt.Errorf("temporary directory: %w", err)
 	}
@@ -64,6 +65,16 @@ func start(t testing.TB) (*embedded.ClickHouse, error) {
 		Library:    Library(t),
 		Log:        func(line string) { _, _ = fmt.Fprintln(os.Stderr, line) },
 	})
+}
+
+// removeOld removes directories of servers that were killed, a day later.
+func removeOld() {
+	old, _ := filepath.Glob(filepath.Join(os.TempDir(), "zyklus-clickhouse-*"))
+	for _, dir := range old {
+		if info, err := os.Stat(dir); err == nil && time.Since(info.ModTime()) > 24*time.Hour {
+			_ = os.RemoveAll(dir)
+		}
+	}
 }
 
 // Library says where tests find libchdb, and reports a download's progress.
