@@ -130,7 +130,7 @@ func AppendEvent(dst []byte, e *Event) []byte {
 	if len(e.OrderID) > 0 || len(e.Lines) > 0 {
 		flags |= eventOrder
 	}
-	if e.Kind > KindOrderCompleted && len(e.Raw) > 0 && len(e.Raw) <= maxRaw {
+	if e.Kind > KindOrderCompleted && len(e.Raw) > 0 {
 		flags |= eventRaw
 	}
 	dst = append(dst, byte(e.Kind), flags)
@@ -147,7 +147,11 @@ func AppendEvent(dst []byte, e *Event) []byte {
 		}
 	}
 	if flags&eventRaw != 0 {
-		dst = AppendBytes(dst, e.Raw)
+		raw := e.Raw
+		if len(raw) > maxRaw {
+			raw = nil
+		}
+		dst = AppendBytes(dst, raw)
 		dst = AppendBytes(dst, []byte(e.Origin.Topic))
 		dst = AppendUint(dst, uint64(e.Origin.Partition))
 		dst = AppendUint(dst, uint64(e.Origin.Offset))

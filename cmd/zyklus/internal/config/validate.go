@@ -70,17 +70,17 @@ func (b Kafka) check(k *checker) {
 		"kafka.checkpoint_interval", "%s is not from 10ms to 1m", formatDuration(b.CheckpointInterval))
 }
 
-func (s ClickHouse) check(k *checker) {
-	k.embedded(s.Embedded, "clickhouse.addrs", "clickhouse.embedded")
-	k.addresses("clickhouse.addrs", s.Addrs)
-	k.address("clickhouse.listen", s.Listen)
-	k.that(!s.Embedded || s.Data != "", "clickhouse.data", "is empty: the embedded engine needs a directory")
-	k.that(!s.Embedded || s.Protocol == "http", "clickhouse.protocol", "is %s, but the embedded engine speaks http only: remove it", s.Protocol)
-	k.that(!s.Embedded || !s.TLS, "clickhouse.tls", "is true, but the embedded engine has none: remove it")
-	k.that(identifier.MatchString(s.Database), "clickhouse.database", "%q is not a plain name: letters, digits and '_', not beginning with a digit", s.Database)
-	k.that(s.Username != "", "clickhouse.username", "is empty")
-	if s.Embedded {
-		k.file("clickhouse.library", s.Library)
+func (c ClickHouse) check(k *checker) {
+	k.embedded(c.Embedded, "clickhouse.addrs", "clickhouse.embedded")
+	k.addresses("clickhouse.addrs", c.Addrs)
+	k.address("clickhouse.listen", c.Listen)
+	k.that(!c.Embedded || c.Data != "", "clickhouse.data", "is empty: the embedded engine needs a directory")
+	k.that(!c.Embedded || c.Protocol == "http", "clickhouse.protocol", "is %s, but the embedded engine speaks http only: remove it", c.Protocol)
+	k.that(!c.Embedded || !c.TLS, "clickhouse.tls", "is true, but the embedded engine has none: remove it")
+	k.that(identifier.MatchString(c.Database), "clickhouse.database", "%q is not a plain name: letters, digits and '_', not beginning with a digit", c.Database)
+	k.that(c.Username != "", "clickhouse.username", "is empty")
+	if c.Embedded {
+		k.file("clickhouse.library", c.Library)
 	}
 }
 
