@@ -107,9 +107,14 @@ type Names struct {
 	Overflow int64 // names that did not fit
 }
 
-const maxNames = 250
+// Bounds of a customer's dictionary: the number of names, and the bytes of each.
+const (
+	maxNames = 250
+	maxName  = 128
+)
 
-// Index returns the index of a name, adding it if there is room.
+// Index returns the index of a name, adding it if there is room. A name that is too long is one without room: its bytes
+// are a stranger's choice, and a record must stay small.
 func (n *Names) Index(name []byte) uint16 {
 	if len(name) == 0 {
 		return 0
@@ -119,7 +124,7 @@ func (n *Names) Index(name []byte) uint16 {
 			return uint16(i + 2)
 		}
 	}
-	if len(n.list) >= maxNames {
+	if len(n.list) >= maxNames || len(name) > maxName {
 		n.Overflow++
 		return 1
 	}

@@ -49,6 +49,13 @@ func TestLargeCustomer(t *testing.T) {
 			e.Kind, e.Raw = pipeline.KindOrderRefunded, make([]byte, 16<<10)
 		},
 		"orders": func(_ int64, e *pipeline.Event) { e.Kind = pipeline.KindOrderCompleted },
+		"categories of any length": func(i int64, e *pipeline.Event) {
+			e.Kind = pipeline.KindOrderCompleted
+			if i%100 == 98 { // after events that are open still, and one comes after it
+				category := append(make([]byte, 600<<10), byte(i), byte(i>>8))
+				e.Lines = []pipeline.Line{{Product: 1, Category: category, Quantity: 1000, Amount: 10, HasAmount: true}}
+			}
+		},
 		"orders of many lines": func(i int64, e *pipeline.Event) {
 			e.Kind = pipeline.KindOrderCompleted
 			for p := range uint64(100) {

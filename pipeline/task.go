@@ -188,7 +188,7 @@ func (t *Task) accept(w *work, e *Event) {
 	}
 	w.changed = true
 	w.openBytes += len(o.bytes)
-	if len(w.open) > MaxOpen || w.openBytes > maxOpenBytes {
+	for len(w.open) > MaxOpen || w.openBytes > maxOpenBytes {
 		t.force(w)
 	}
 }
