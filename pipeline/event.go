@@ -72,6 +72,18 @@ type Line struct {
 	HasAmount bool
 }
 
+// Record is one record of a topic, as a decoder reads it. Its bytes are overwritten after the Event has been processed.
+type Record struct {
+	Key, Value []byte
+	Headers    []Header // in the order of the record; nil where it has none
+}
+
+// Header is one header of a record.
+type Header struct {
+	Key   string
+	Value []byte
+}
+
 // Origin is the place of a record in Kafka.
 type Origin struct {
 	Topic     string

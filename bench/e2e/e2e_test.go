@@ -164,7 +164,7 @@ func fetchAndDecode(b *testing.B, o kafka.Options, events int64, currency string
 		fetches := cl.PollRecords(context.Background(), 2000)
 		fetches.EachRecord(func(r *kgo.Record) {
 			n++
-			if err := d.Decode(r.Value, &e); err != nil {
+			if err := d.Decode(&pipeline.Record{Value: r.Value}, &e); err != nil {
 				b.Fatal(err)
 			}
 		})

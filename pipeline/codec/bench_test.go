@@ -39,7 +39,7 @@ func BenchmarkDecode(b *testing.B) {
 			b.SetBytes(int64(len(value)))
 			b.ReportAllocs()
 			for b.Loop() {
-				if err := d.Decode(value, &e); err != nil {
+				if err := d.Decode(&pipeline.Record{Value: value}, &e); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -55,7 +55,7 @@ func TestDecodeAllocatesNothing(t *testing.T) {
 		with(`"userId":"guest"`), with(`"messageId":null`)} {
 		value := []byte(value)
 		var e pipeline.Event
-		if n := testing.AllocsPerRun(100, func() { _ = d.Decode(value, &e) }); n != 0 {
+		if n := testing.AllocsPerRun(100, func() { _ = d.Decode(&pipeline.Record{Value: value}, &e) }); n != 0 {
 			t.Errorf("%v allocations for %s", n, value)
 		}
 	}

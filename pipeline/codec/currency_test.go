@@ -1,6 +1,10 @@
 package codec
 
-import "testing"
+import (
+	"testing"
+
+	"zyklus/pipeline"
+)
 
 func TestKnownCurrency(t *testing.T) {
 	for code, want := range map[string]int{
@@ -50,7 +54,7 @@ func TestMinorUnits(t *testing.T) {
 			if no.kind != 0 || e.Amount != want {
 				t.Errorf("%s %s is %d (%v) to the oracle, want %d", code, properties, e.Amount, no.kind, want)
 			}
-			err := d.Decode(value, &e)
+			err := d.Decode(&pipeline.Record{Value: value}, &e)
 			if err != nil || e.Amount != want {
 				t.Errorf("%s %s is %d (%v), want %d", code, properties, e.Amount, err, want)
 			}

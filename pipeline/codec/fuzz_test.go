@@ -29,7 +29,7 @@ func FuzzDecode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, value []byte) {
 		before := bytes.Clone(value)
 		var e pipeline.Event
-		err := d.Decode(value, &e)
+		err := d.Decode(&pipeline.Record{Value: value}, &e)
 		if !bytes.Equal(before, value) {
 			t.Fatalf("Decode changed its input %q", before)
 		}

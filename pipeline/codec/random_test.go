@@ -119,7 +119,7 @@ func TestRandomRecords(t *testing.T) {
 	for range 30_000 {
 		value := []byte(g.record())
 		var e pipeline.Event
-		err := d.Decode(value, &e)
+		err := d.Decode(&pipeline.Record{Value: value}, &e)
 		checkAgainstOracle(t, o, value, &e, err)
 		if err == nil {
 			outcomes[e.Kind.String()]++

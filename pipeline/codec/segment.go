@@ -58,7 +58,7 @@ func NewSegment(options Options) (*Segment, error) {
 	return d, nil
 }
 
-// Decode reads one record value into e, of which it sets all fields but Origin. The slices in e alias value or memory
+// Decode reads the value of a record into e, of which it sets all fields but Origin. The slices in e alias the value or memory
 // of the decoder and are valid until the next call. It allocates nothing once the scratch memory has grown, except for
 // the cause of an error.
 //
@@ -66,7 +66,8 @@ func NewSegment(options Options) (*Segment, error) {
 // valid until the next call. On a RecordError e is not to be used but for At, the event
 // time if it was known by then, else 0. time_in_future is reported here only for times after 2199: comparing with the
 // append time is the caller's part.
-func (d *Segment) Decode(value []byte, e *pipeline.Event) error {
+func (d *Segment) Decode(r *pipeline.Record, e *pipeline.Event) error {
+	value := r.Value
 	*e = pipeline.Event{Origin: e.Origin}
 	if err := d.read(value); err != nil {
 		return err

@@ -189,7 +189,7 @@ func TestGoodRecords(t *testing.T) {
 	for _, c := range goodRecords() {
 		t.Run(c.name, func(t *testing.T) {
 			e := pipeline.Event{Origin: pipeline.Origin{Topic: "t", Offset: 7}, Lines: make([]pipeline.Line, 3)}
-			if err := d.Decode([]byte(c.value), &e); err != nil {
+			if err := d.Decode(&pipeline.Record{Value: []byte(c.value)}, &e); err != nil {
 				t.Fatal(err)
 			}
 			want := c.want
@@ -339,7 +339,7 @@ func TestBadRecords(t *testing.T) {
 	met := make(map[pipeline.ErrorKind]bool)
 	for _, c := range badRecords() {
 		var e pipeline.Event
-		err := d.Decode([]byte(c.value), &e)
+		err := d.Decode(&pipeline.Record{Value: []byte(c.value)}, &e)
 		value := c.value[:min(len(c.value), 300)]
 		var refused *pipeline.RecordError
 		switch {
@@ -367,7 +367,7 @@ func TestTablesAgreeWithOracle(t *testing.T) {
 			return
 		}
 		var e pipeline.Event
-		err := d.Decode([]byte(value), &e)
+		err := d.Decode(&pipeline.Record{Value: []byte(value)}, &e)
 		checkAgainstOracle(t, o, []byte(value), &e, err)
 	}
 	for _, c := range goodRecords() {
@@ -383,7 +383,7 @@ func TestDeadLetterHasTime(t *testing.T) {
 	d := mustSegment(t, Options{Currency: "EUR"})
 	for _, value := range []string{record("Song Played", `{}`), record("Order Completed", `{}`), with(`"userId":null`)} {
 		var e pipeline.Event
-		if err := d.Decode([]byte(value), &e); err == nil || e.At != march {
+		if err := d.Decode(&pipeline.Record{Value: []byte(value)}, &e); err == nil || e.At != march {
 			t.Errorf("%s gives %v at %d", value, err, e.At)
 		}
 	}
@@ -396,7 +396,7 @@ func TestTruncation(t *testing.T) {
 		value := strings.TrimSpace(c.value)
 		for n := 1; n < len(value); n++ {
 			var e pipeline.Event
-			if err := d.Decode([]byte(value[:n]), &e); kindOf(t, err) != pipeline.ErrTruncated {
+			if err := d.Decode(&pipeline.Record{Value: []byte(value[:n])}, &e); kindOf(t, err) != pipeline.ErrTruncated {
 				t.Fatalf("%s gives %v", value[:n], err)
 			}
 		}
@@ -406,7 +406,7 @@ func TestTruncation(t *testing.T) {
 func TestIgnoredIDs(t *testing.T) {
 	decode := func(ids []string, members string) (pipeline.Event, error) {
 		var e pipeline.Event
-		err := mustSegment(t, Options{Currency: "EUR", IgnoredIDs: ids}).Decode([]byte(with(members)), &e)
+		err := mustSegment(t, Options{Currency: "EUR", IgnoredIDs: ids}).Decode(&pipeline.Record{Value: []byte(with(members))}, &e)
 		return e, err
 	}
 	for _, id := range DefaultIgnoredIDs() {
@@ -444,13 +444,13 @@ func TestOptions(t *testing.T) {
 	}
 	var e pipeline.Event
 	value := []byte(with(`"timestamp":-86400`))
-	if err := mustSegment(t, Options{Currency: "EUR", MinTime: -1e12}).Decode(value, &e); err != nil || e.At != -86_400_000 {
+	if err := mustSegment(t, Options{Currency: "EUR", MinTime: -1e12}).Decode(&pipeline.Record{Value: value}, &e); err != nil || e.At != -86_400_000 {
 		t.Errorf("a time before 1970 gives %v, %d", err, e.At)
 	}
-	if err := mustSegment(t, Options{Currency: "EUR", MaxBytes: len(value)}).Decode(value[:len(value)-1], &e); kindOf(t, err) != pipeline.ErrTruncated {
+	if err := mustSegment(t, Options{Currency: "EUR", MaxBytes: len(value)}).Decode(&pipeline.Record{Value: value[:len(value)-1]}, &e); kindOf(t, err) != pipeline.ErrTruncated {
 		t.Errorf("a value below the limit gives %v", err)
 	}
-	if err := mustSegment(t, Options{Currency: "EUR", MaxBytes: len(value) - 1}).Decode(value, &e); kindOf(t, err) != pipeline.ErrTooLarge {
+	if err := mustSegment(t, Options{Currency: "EUR", MaxBytes: len(value) - 1}).Decode(&pipeline.Record{Value: value}, &e); kindOf(t, err) != pipeline.ErrTooLarge {
 		t.Errorf("a value above the limit gives %v", err)
 	}
 }

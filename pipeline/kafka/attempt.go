@@ -27,6 +27,7 @@ type attempt struct {
 	inbox   *inbox
 	writer  *writer
 
+	input    pipeline.Record
 	event    pipeline.Event
 	batch    fetched    // being processed
 	position int64      // offset of the next record
@@ -231,9 +232,19 @@ func (a *attempt) record(rec *kgo.Record) {
 	}
 	a.position = rec.Offset + 1
 	if !rec.Attrs.IsControl() {
-		a.apply(rec, a.decoder.Decode(rec.Value, &a.event))
+		a.apply(rec, a.decoder.Decode(a.asRecord(rec), &a.event))
 	}
 	a.task.SetPosition(a.position)
+}
+
+// asRecord returns what a Decoder reads of a record, in memory that is reused.
+func (a *attempt) asRecord(rec *kgo.Record) *pipeline.Record {
+	in := &a.input
+	in.Key, in.Value, in.Headers = rec.Key, rec.Value, in.Headers[:0]
+	for i := range rec.Headers {
+		in.Headers = append(in.Headers, pipeline.Header{Key: rec.Headers[i].Key, Value: rec.Headers[i].Value})
+	}
+	return in
 }
 
 func (a *attempt) apply(rec *kgo.Record, err error) {

@@ -25,8 +25,8 @@ func (t *nullTask) Process(*pipeline.Event, int64) { t.n++ }
 // nullDecoder takes no notice of the value.
 type nullDecoder struct{}
 
-func (nullDecoder) Decode([]byte, *pipeline.Event) error { return nil }
-func (t *nullTask) Full() bool                           { return false }
+func (nullDecoder) Decode(*pipeline.Record, *pipeline.Event) error { return nil }
+func (t *nullTask) Full() bool                                     { return false }
 
 func (t *nullTask) Checkpoint() *pipeline.Checkpoint {
 	t.total <- t.n

@@ -178,7 +178,8 @@ func (t *countTask) Close() { t.counts = nil }
 // textDecoder takes the value for the customer. "bad…" is a bad record, "guest" an ignored one.
 type textDecoder struct{}
 
-func (textDecoder) Decode(value []byte, e *pipeline.Event) error {
+func (textDecoder) Decode(r *pipeline.Record, e *pipeline.Event) error {
+	value := r.Value
 	switch s := string(value); {
 	case strings.HasPrefix(s, "bad"):
 		return &pipeline.RecordError{Kind: pipeline.ErrNotJSON, Cause: "is " + s}

@@ -43,9 +43,9 @@ type Task interface {
 
 var _ Task = (*pipeline.Task)(nil)
 
-// Decoder turns the value of a record into an Event. The error is nil, a *pipeline.RecordError or
-// pipeline.ErrIgnored. value, and what the Event takes from it, is overwritten after the Event has been processed. Each
-// attempt has its own Decoder, so it need not be safe for concurrent use.
+// Decoder turns a record into an Event. The error is nil, a *pipeline.RecordError or pipeline.ErrIgnored. The record, and
+// what the Event takes from it, is overwritten after the Event has been processed. Each attempt has its own Decoder, so
+// it need not be safe for concurrent use.
 type Decoder interface {
-	Decode(value []byte, e *pipeline.Event) error
+	Decode(r *pipeline.Record, e *pipeline.Event) error
 }
