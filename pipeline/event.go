@@ -35,6 +35,32 @@ func (k Kind) String() string {
 	return fmt.Sprintf("kind(%d)", uint8(k))
 }
 
+// The families of events, as Kind.Family names them.
+const (
+	FamilyOrders   = "orders"
+	FamilyProducts = "products"
+	FamilyWeb      = "web"
+	FamilyIdentity = "identity"
+)
+
+// Families lists the families of events: each may be watched for silence of its own.
+func Families() []string { return []string{FamilyOrders, FamilyProducts, FamilyWeb, FamilyIdentity} }
+
+// Family returns the family that events of the kind belong to; heartbeats have none, "".
+func (k Kind) Family() string {
+	switch k {
+	case KindIdentified:
+		return FamilyIdentity
+	case KindPageViewed:
+		return FamilyWeb
+	case KindProductViewed, KindCartChanged, KindCheckoutStarted:
+		return FamilyProducts
+	case KindOrderCompleted, KindOrderUpdated, KindOrderRefunded, KindOrderCancelled:
+		return FamilyOrders
+	}
+	return ""
+}
+
 // Valid reports whether k is a known kind.
 func (k Kind) Valid() bool { return k > KindInvalid && k < kindCount }
 

@@ -14,6 +14,7 @@ import (
 type Config struct {
 	Group      string     `yaml:"group" flag:"group" default:"zyklus" doc:"consumer group; part of transactional ids and of the names of internal topics, so that another group is another deployment"`
 	Source     Source     `yaml:"source"`
+	Sources    Sources    `yaml:"sources"`
 	Kafka      Kafka      `yaml:"kafka"`
 	ClickHouse ClickHouse `yaml:"clickhouse"`
 	Currency   string     `yaml:"currency" default:"EUR" doc:"reporting currency, a code of ISO 4217; all amounts are in its minor units"`
@@ -28,15 +29,24 @@ type Config struct {
 
 // Source says where events come from and which are believed.
 type Source struct {
-	Topic      string        `yaml:"topic" flag:"topic" default:"events" doc:"topic of customers' events, keyed by customer"`
+	Topic      string        `yaml:"topic" flag:"topic" default:"events" doc:"topic of customers' events; of a source in sources, default: its name there"`
 	Name       string        `yaml:"name" doc:"name within which event ids are unique; another name makes every event a new one; default: the topic"`
+	Format     string        `yaml:"format" flag:"format" default:"segment" oneof:"segment,cloudevents,mapping" doc:"what the records are: JSON of Segment, RudderStack and Jitsu; CloudEvents 1.0; or any JSON, by a mapping"`
+	Mapping    string        `yaml:"mapping" flag:"mapping" doc:"mapping from the records to events, where the format is mapping: a file, or the name of a preset (zyklus mapping list)"`
+	Key        string        `yaml:"key" default:"customer" oneof:"customer,other" doc:"what the records are keyed by: the customer, or anything else, so that they are re-keyed first"`
 	Clock      string        `yaml:"clock" flag:"clock" default:"wall" oneof:"wall,events" doc:"what moves time on: wall for live events; events for history and simulation, where events and heartbeats alone do"`
 	Lateness   time.Duration `yaml:"lateness" default:"10m" doc:"how late an event may come and still count as if in order; open events are kept in memory so long"`
 	Skew       time.Duration `yaml:"skew" default:"5m" doc:"how far an event's time may be ahead of its broker's; later ones never move time"`
 	MaxRecord  Size          `yaml:"max_record" default:"1MiB" doc:"greatest size of an event; greater ones are dead letters"`
 	Earliest   Date          `yaml:"earliest" default:"1990-01-01" doc:"first day of believable events; earlier ones are dead letters"`
 	IgnoredIDs []string      `yaml:"ignored_ids" doc:"customer ids that are no persons, in any case of letters; replaces the built-in list"`
+	StallAfter time.Duration `yaml:"stall_after" default:"0s" doc:"how long the source as a whole may be silent before it counts as stalled; 0s for ever"`
+	Families   []string      `yaml:"stall_families" doc:"the same for families of its events, such as orders=6h; families are orders, products, web, identity"`
+	Required   bool          `yaml:"required" doc:"while the source, or one of those families, is stalled, time stands still: nobody churns because a source is broken"`
 }
+
+// Sources are several sources by name. What one does not say is as in Config.Source.
+type Sources map[string]*Source
 
 // Kafka says which broker holds the topics.
 type Kafka struct {
@@ -48,6 +58,7 @@ type Kafka struct {
 	Replication        int           `yaml:"replication" default:"0" doc:"replicas of topics that zyklus creates; 0 for the brokers' default"`
 	InstanceID         string        `yaml:"instance_id" doc:"makes this process a static member of the group; must be unique in it and the same after a restart, such as a pod's name in a stateful set"`
 	CheckpointInterval time.Duration `yaml:"checkpoint_interval" default:"1s" doc:"time between checkpoints: rows are at most so much older than the events"`
+	RekeyInterval      time.Duration `yaml:"rekey_interval" default:"200ms" doc:"time between the transactions that re-key events, where sources are not keyed by customer; adds to the age of rows"`
 }
 
 // ClickHouse says where rows go.
@@ -92,9 +103,7 @@ func Default() Config {
 
 // complete derives the defaults that depend on other settings.
 func (c Config) complete() Config {
-	if c.Source.Name == "" {
-		c.Source.Name = c.Source.Topic
-	}
+	c.completeSources()
 	if c.ClickHouse.Embedded && !c.origins.given("clickhouse.protocol") {
 		c.ClickHouse.Protocol = "http"
 	}

@@ -2,6 +2,7 @@ package config
 
 import (
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 )
@@ -31,7 +32,7 @@ func sectionFields(section reflect.Value, prefix string) (list []field) {
 		}
 		value := section.Field(i)
 		if _, leaf := tag.Lookup("doc"); !leaf {
-			list = append(list, sectionFields(value, prefix+name+".")...)
+			list = append(list, subsections(value, prefix+name+".")...)
 			continue
 		}
 		f := field{key: prefix + name, env: tag.Get("env"), flag: tag.Get("flag"), preset: tag.Get("default"),
@@ -43,6 +44,25 @@ func sectionFields(section reflect.Value, prefix string) (list []field) {
 			f.oneOf = strings.Split(values, ",")
 		}
 		list = append(list, f)
+	}
+	return list
+}
+
+// subsections lists the settings of a section, or of each of the sections that a map holds by name.
+func subsections(section reflect.Value, prefix string) (list []field) {
+	if section.Kind() != reflect.Map {
+		return sectionFields(section, prefix)
+	}
+	var names []string
+	for _, name := range section.MapKeys() {
+		names = append(names, name.String())
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		for _, f := range sectionFields(section.MapIndex(reflect.ValueOf(name)).Elem(), prefix+name+".") {
+			f.flag, f.preset = "", "" // flags are of the one source; the default is what sources have in common
+			list = append(list, f)
+		}
 	}
 	return list
 }

@@ -150,6 +150,12 @@ func (l *loader) entry(path, key string, v *ast.MappingValueNode) {
 		l.setting(path, f, v)
 		return
 	}
+	if key == sourcesKey || l.addSource(key) && strings.Count(key, ".") == 1 {
+		if v.Value.Type() != ast.NullType {
+			l.section(path, key, v.Value)
+		}
+		return
+	}
 	for _, f := range l.fields {
 		if strings.HasPrefix(f.key, key+".") {
 			if v.Value.Type() != ast.NullType { // a section may be empty

@@ -83,6 +83,7 @@ func (l *loader) readFlags(flags *Flags) {
 		return
 	}
 	for _, g := range flags.given {
+		l.addSource(g.key)
 		f, ok := find(l.fields, g.key)
 		switch {
 		case !ok:

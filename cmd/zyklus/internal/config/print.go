@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -14,20 +15,34 @@ import (
 // Print writes the effective settings as YAML that Load reads, with the origin of each; secrets are redacted.
 func (c Config) Print(w io.Writer) error {
 	out := bufio.NewWriter(w)
-	section := ""
+	var section []string
 	for _, f := range fields(&c) {
-		s, name := splitKey(f.key)
-		if s != section && s != "" {
-			fmt.Fprintf(out, "%s:\n", s)
+		path := strings.Split(f.key, ".")
+		name := path[len(path)-1]
+		path = path[:len(path)-1]
+		for depth := range path {
+			if depth >= len(section) || !slices.Equal(section[:depth+1], path[:depth+1]) {
+				fmt.Fprintf(out, "%s%s:\n", strings.Repeat("  ", depth), path[depth])
+			}
 		}
-		section = s
-		line := name + ": " + f.yaml()
-		if section != "" {
-			line = "  " + line
-		}
-		fmt.Fprintf(out, "%-44s # %s\n", line, cmp.Or(c.origins[f.key], "default"))
+		section = path
+		line := strings.Repeat("  ", len(path)) + name + ": " + f.yaml()
+		fmt.Fprintf(out, "%-44s # %s\n", line, cmp.Or(c.origins[f.key], c.derived(f.key)))
 	}
 	return out.Flush()
+}
+
+// derived says where a setting that is not given comes from.
+func (c Config) derived(key string) string {
+	rest, ok := strings.CutPrefix(key, sourcesKey+".")
+	if !ok {
+		return "default"
+	}
+	_, name, _ := strings.Cut(rest, ".")
+	if c.origins.given("source." + name) {
+		return "as source." + name
+	}
+	return "default"
 }
 
 // Reference writes all settings with type, default, environment variable, flag and meaning.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"regexp"
@@ -35,7 +36,7 @@ func (k *checker) that(ok bool, key, format string, args ...any) {
 
 func (c Config) problems() []error {
 	k := &checker{origins: c.origins}
-	c.Source.check(k)
+	c.checkSources(k)
 	c.Kafka.check(k)
 	c.ClickHouse.check(k)
 	c.checkScores(k)
@@ -50,13 +51,37 @@ func (c Config) problems() []error {
 	return k.problems
 }
 
-func (s Source) check(k *checker) {
-	k.that(isTopic(s.Topic), "source.topic", "%q is no name of a topic: 1 to 249 letters, digits, '.', '_' or '-'", s.Topic)
-	k.that(s.Lateness >= 0 && s.Lateness <= 30*24*time.Hour, "source.lateness", "%s is not from 0s to 30d", formatDuration(s.Lateness))
-	k.that(s.Skew >= 0 && s.Skew <= 24*time.Hour, "source.skew", "%s is not from 0s to 24h", formatDuration(s.Skew))
-	k.that(s.MaxRecord >= 1<<10 && s.MaxRecord <= 1<<30, "source.max_record", "%s is not from 1KiB to 1GiB", s.MaxRecord)
+// checkSources checks the sources that are read; of several, what they have in common was checked with each.
+func (c Config) checkSources(k *checker) {
+	if len(c.Sources) == 0 {
+		c.Source.check(k, "source")
+	}
+	topics := map[string]string{}
+	for _, name := range slices.Sorted(maps.Keys(c.Sources)) {
+		s, key := c.Sources[name], sourcesKey+"."+name
+		k.that(sourceName.MatchString(name), key, "must be named by 1 to 32 of a-z, 0-9 and '_', beginning with a letter")
+		s.check(k, key)
+		other := topics[s.Topic]
+		k.that(other == "", key+".topic", "%s is read by %s already", s.Topic, other)
+		topics[s.Topic] = key
+	}
+}
+
+func (s Source) check(k *checker, key string) {
+	k.that(isTopic(s.Topic), key+".topic", "%q is no name of a topic: 1 to 249 letters, digits, '.', '_' or '-'", s.Topic)
+	k.that(s.Lateness >= 0 && s.Lateness <= 30*24*time.Hour, key+".lateness", "%s is not from 0s to 30d", formatDuration(s.Lateness))
+	k.that(s.Skew >= 0 && s.Skew <= 24*time.Hour, key+".skew", "%s is not from 0s to 24h", formatDuration(s.Skew))
+	k.that(s.MaxRecord >= 1<<10 && s.MaxRecord <= 1<<30, key+".max_record", "%s is not from 1KiB to 1GiB", s.MaxRecord)
 	first, last := time.Date(1990, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC)
-	k.that(!s.Earliest.Before(first) && s.Earliest.Before(last), "source.earliest", "%s is not from 1990-01-01 to 2199-12-31", s.Earliest)
+	k.that(!s.Earliest.Before(first) && s.Earliest.Before(last), key+".earliest", "%s is not from 1990-01-01 to 2199-12-31", s.Earliest)
+	k.that((s.Format == "mapping") == (s.Mapping != ""), key+".mapping", "goes with format: mapping, and only with it")
+	limits, err := s.Stalls()
+	k.that(err == nil, key+".stall_families", "%v", err)
+	for name, limit := range limits {
+		k.that(limit >= 10*time.Second && limit <= 30*24*time.Hour, key+".stall_after", "%s of %q is not from 10s to 30d", formatDuration(limit), name)
+	}
+	k.that(!s.Required || len(limits) > 0 || err != nil, key+".required", "needs stall_after or stall_families: after which silence is the source stalled?")
+	k.that(s.Clock == "wall" || len(limits) == 0, key+".stall_after", "needs clock: wall; with events alone, time stands still without them anyway")
 }
 
 func (b Kafka) check(k *checker) {
