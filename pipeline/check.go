@@ -21,8 +21,8 @@ func (t *Task) check(h *header) (err error) {
 	if err = c.check(); err != nil {
 		return err
 	}
-	if h.liveAsOf > t.clock || c.AsOf > h.liveAsOf || h.deadline <= h.liveAsOf || h.rowVersion < 0 {
-		return fmt.Errorf("%w: a customer is ahead of the partition", errCorrupt)
+	if !instant(h.liveAsOf) || c.AsOf > h.liveAsOf || h.deadline < h.liveAsOf || h.rowVersion < 0 {
+		return fmt.Errorf("%w: instants of a customer", errCorrupt)
 	}
 	if !t.job.validPhases(h.phases) {
 		return fmt.Errorf("%w: live phases", errCorrupt)
@@ -39,7 +39,7 @@ func (t *Task) check(h *header) (err error) {
 	return nil
 }
 
-// checkOpen checks the open events: in order, after the settled point, not after the clock.
+// checkOpen checks the open events: in order and after the settled point.
 func (t *Task) checkOpen(h *header, settledTo int64) (err error) {
 	if t.opens, err = readOpen(t.opens[:0], h.open); err != nil {
 		return err
@@ -49,7 +49,7 @@ func (t *Task) checkOpen(h *header, settledTo int64) (err error) {
 		if err = DecodeEvent(o.bytes, &t.event); err != nil {
 			return err
 		}
-		if o.at <= settledTo || o.at > h.liveAsOf || i > 0 && !t.opens[i-1].before(o) {
+		if o.at <= settledTo || !instant(o.at) || i > 0 && !t.opens[i-1].before(o) {
 			return fmt.Errorf("%w: open event %d is out of order", errCorrupt, i)
 		}
 	}

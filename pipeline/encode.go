@@ -10,7 +10,7 @@ import (
 const (
 	metaKey     = 0
 	customerKey = 1
-	metaFormat  = 1
+	metaFormat  = 2
 )
 
 // Checkpoint encodes all touched customers and returns what the transaction is to hold. The result aliases the Task and
@@ -43,8 +43,9 @@ func (t *Task) Committed() {
 func (t *Task) encode(w *work) Change {
 	version := Version(t.lineage, t.number)
 	live := w.live
+	t.catchUp(w)
 	live.advance(&t.fold, t.clock, true)
-	if live.moved || w.changed {
+	if (live.moved || w.changed) && live.AsOf > 0 { // one of whom all events wait has no row yet
 		w.rowVersion = version
 		t.markDirty(uint32(w.slot))
 	}
@@ -60,10 +61,7 @@ func (t *Task) encode(w *work) Change {
 	t.settleAtRest(w)
 	t.finishLetters(w)
 	h.id, h.settled = live.ID, w.settled
-	if last := w.unsettled(); last > t.Watermark() {
-		h.wake = last + t.job.Lateness
-		h.wake += settleGrain - h.wake%settleGrain
-	}
+	h.wake = t.settleAt(w)
 	h.fired = live.lastFire > w.settledTo
 	begin := len(t.arena)
 	t.arena = append(append(t.arena, customerKey), live.ID...)
@@ -74,6 +72,18 @@ func (t *Task) encode(w *work) Change {
 	t.slab.put(uint32(w.slot), t.arena[value:])
 	t.timers.arm(uint32(w.slot), h.alarm())
 	return Change{Key: t.arena[begin:value:value], Value: t.arena[value:len(t.arena):len(t.arena)]}
+}
+
+// settleAt returns when to wake a customer for what is still open, 0 if nothing is.
+func (t *Task) settleAt(w *work) (at int64) {
+	if last := w.unsettled(); last > t.Watermark() {
+		at = max(last+t.job.Lateness, t.clock) // the watermark may be held, so that it is further behind
+		at += settleGrain - at%settleGrain
+	}
+	if w.folded < len(w.open) {
+		at = min(at, w.open[w.folded].at) // later than the hold, and so than the clock
+	}
+	return at
 }
 
 // unsettled returns the instant of the last open event or dead letter, 0 if there is none: once the watermark has passed
@@ -94,9 +104,9 @@ func (t *Task) settleAtRest(w *work) {
 	live, watermark := w.live, t.Watermark()
 	n := len(w.open)
 	switch {
-	case live.AsOf <= watermark:
+	case live.AsOf <= watermark && w.folded == n:
 		w.letters = append(w.letters, live.letters...)
-		w.open = w.open[:0]
+		w.open, w.folded = w.open[:0], 0
 		t.encodeSettled(w, live)
 	case (n == 0 || w.open[0].at > watermark) && (live.firstFire == 0 || live.firstFire > watermark):
 		// nothing has passed the watermark
@@ -202,7 +212,8 @@ func (t *Task) appendMeta(dst []byte) []byte {
 	dst = AppendUint(AppendUint(dst, t.lineage), t.number)
 	dst = AppendUint(dst, uint64(t.acked))
 	dst = AppendInt(AppendInt(AppendInt(dst, t.position), t.clock), t.heard)
-	return AppendUint64(dst, t.job.digest)
+	dst = AppendUint64(dst, t.job.digest)
+	return AppendInt(dst, t.watermark)
 }
 
 // Restore takes one record of the changelog, in the order of the log. Keys are never deleted: a nil value is an error.
@@ -221,8 +232,9 @@ func (t *Task) Restore(key, value []byte) error {
 
 func (t *Task) readMeta(value []byte) error {
 	r := Reader{b: value}
-	if f := r.Byte(); f != metaFormat {
-		return fmt.Errorf("%w: partition record of format %d, this binary reads %d", errCorrupt, f, metaFormat)
+	format := r.Byte()
+	if format == 0 || format > metaFormat {
+		return fmt.Errorf("%w: partition record of format %d, this binary reads up to %d", errCorrupt, format, metaFormat)
 	}
 	t.lineage, t.number, t.acked = r.Uint(), r.Uint(), int64(r.Uint())
 	t.position, t.clock, t.heard = r.Int(), r.Int(), r.Int()
@@ -230,7 +242,14 @@ func (t *Task) readMeta(value []byte) error {
 		return fmt.Errorf("the state was written under other lifecycles, another artefact or another time zone; "+
 			"run with those, or start again with a new group and database (digest %x, now %x)", digest, t.job.digest)
 	}
-	if t.number == 0 || t.number>>lineageShift != 0 || t.lineage == 0 || t.lineage>>(63-lineageShift) != 0 || t.position < -1 || !instant(t.clock) || !instant(t.heard) {
+	t.watermark = t.clock - t.job.Lateness // of format 1
+	if format > 1 {
+		t.watermark = r.Int()
+	}
+	if t.job.held {
+		t.hold = Hold{Clock: t.clock, Settled: t.watermark + t.job.Lateness}
+	}
+	if t.watermark > t.clock || t.number == 0 || t.number>>lineageShift != 0 || t.lineage == 0 || t.lineage>>(63-lineageShift) != 0 || t.position < -1 || !instant(t.clock) || !instant(t.heard) {
 		return fmt.Errorf("%w: partition record out of range", errCorrupt)
 	}
 	return r.Err()

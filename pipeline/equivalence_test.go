@@ -508,7 +508,8 @@ type run struct {
 	partition int32
 	log       []arrival
 	chance    *rand.Rand
-	weights   [5]int // of the actions
+	weights   [6]int // of the actions
+	end       int64
 
 	task    *pipeline.Task
 	durable changelog
@@ -522,11 +523,11 @@ type run struct {
 
 func newRun(tr *trial, job *pipeline.Job, partition int32, log []arrival, chance *rand.Rand) *run {
 	r := &run{
-		job: job, partition: partition, log: log, chance: chance, final: tr.final(),
+		job: job, partition: partition, log: log, chance: chance, final: tr.final(), end: tr.end,
 		sink: newStore(), task: pipeline.NewTask(job, "events", partition),
 	}
 	if chance != nil {
-		r.weights = [5]int{1 + chance.IntN(20), chance.IntN(3), chance.IntN(6), chance.IntN(6), chance.IntN(2)}
+		r.weights = [6]int{1 + chance.IntN(20), chance.IntN(3), chance.IntN(6), chance.IntN(6), chance.IntN(2), chance.IntN(3)}
 	}
 	return r
 }
@@ -569,8 +570,20 @@ func (r *run) act() error {
 		if r.crashes++; r.crashes < 10 { // else a run without checkpoints never ends
 			return r.crash()
 		}
+	case 5:
+		r.task.Hold(r.hold())
 	}
 	return nil
+}
+
+// hold returns no bounds, or some around the present of the log.
+func (r *run) hold() pipeline.Hold {
+	if r.chance.IntN(3) == 0 {
+		return pipeline.NoHold()
+	}
+	now := r.log[r.position()].event.At
+	settled := now - r.chance.Int64N(20*dayMs)
+	return pipeline.Hold{Clock: settled + r.chance.Int64N(40*dayMs), Settled: settled}
 }
 
 func (r *run) process() {
@@ -629,6 +642,8 @@ func (r *run) crash() (err error) {
 
 // finish brings everything to the sink.
 func (r *run) finish() error {
+	r.task.Hold(pipeline.NoHold())
+	r.task.AdvanceClock(r.end)
 	for r.task.Drain(7) {
 	}
 	if err := r.checkpoint(false); err != nil {

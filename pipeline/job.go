@@ -20,7 +20,12 @@ type Options struct {
 	Lateness   time.Duration         // how much older than the clock an event may be and still take its place
 	Skew       time.Duration         // how much later than its append time an event is believed
 	WallClock  bool                  // whether the wall clock moves a caught-up partition's clock
-	WorkingSet int                   // customers at work per partition before a checkpoint is due; default 16,384
+	// Rekeyed says that events come through the re-keying stage, which alone says how far time has come: an event
+	// does not move the clock.
+	Rekeyed bool
+	// Held says that clocks stand still from the start until the first Task.Hold.
+	Held       bool
+	WorkingSet int // customers at work per partition before a checkpoint is due; default 16,384
 }
 
 // MaxOpen is the greatest number of open events of one customer. Beyond it the oldest settle early.
@@ -49,6 +54,8 @@ type Job struct {
 	columns    []feature // of `customers`
 	skew       int64
 	wallClock  bool
+	rekeyed    bool
+	held       bool
 	workingSet int
 	eventful   bool   // whether a rule uses a feature that any event may change
 	digest     uint64 // of lifecycles, artefact and time zone: state written under others cannot be continued
@@ -67,7 +74,8 @@ type feature struct {
 func NewJob(o Options) (*Job, error) {
 	j := &Job{
 		Artefact: o.Artefact, Calendar: o.Calendar, Lateness: o.Lateness.Milliseconds(),
-		operators: o.Operators, skew: o.Skew.Milliseconds(), wallClock: o.WallClock, workingSet: o.WorkingSet,
+		operators: o.Operators, skew: o.Skew.Milliseconds(), wallClock: o.WallClock || o.Rekeyed, workingSet: o.WorkingSet,
+		rekeyed: o.Rekeyed, held: o.Held,
 	}
 	if j.Calendar == nil {
 		j.Calendar = NewCalendar(nil)

@@ -246,7 +246,7 @@ func (c *Customer) load(f *Fold, h *header, open []openEvent, e *Event) error {
 	if err := c.decodeSettled(h.id, h.settled); err != nil {
 		return err
 	}
-	if err := c.foldOpen(f, open, e, h.fired); err != nil {
+	if err := c.foldOpen(f, open[:until(open, h.liveAsOf)], e, h.fired); err != nil {
 		return err
 	}
 	if h.fired {

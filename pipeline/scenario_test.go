@@ -27,6 +27,7 @@ var update = flag.Bool("update", false, "rewrite golden files; read the differen
 //	  … id=7 names the event id, so that it comes twice; at=<time> is when the record was appended
 //	clock 2024-06-15 00:00                   the wall clock, all input being read
 //	heartbeat 2024-06-15 00:00
+//	hold 2024-06-15 00:00 2024-06-14 00:00   bounds of clock and settling; `hold none`
 //	crash                                    state goes back to the last checkpoint
 //	repeat 5000 10ms <event …>
 //	show orders net_value_minor              columns of customers that are printed from now on
@@ -117,6 +118,12 @@ func (s *scenario) command(line string) {
 	case "heartbeat":
 		at := s.time(w[1] + " " + w[2])
 		s.task.Process(&pipeline.Event{Kind: pipeline.KindHeartbeat, At: at}, at)
+	case "hold":
+		h := pipeline.NoHold()
+		if w[1] != "none" {
+			h = pipeline.Hold{Clock: s.time(w[1] + " " + w[2]), Settled: s.time(w[3] + " " + w[4])}
+		}
+		s.task.Hold(h)
 	case "show":
 		s.show = w[1:]
 	case "crash":

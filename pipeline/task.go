@@ -23,13 +23,15 @@ type Task struct {
 	dirty   []uint32 // slots whose rows are to be written
 	isDirty []bool   // by slot
 
-	clock    int64
-	heard    int64 // instant up to which all timers have fired, not later than clock
-	position int64
-	lineage  uint64
-	number   uint64 // last checkpoint made
-	moved    bool   // clock or position moved since then
-	letters  []DeadLetter
+	clock     int64
+	watermark int64
+	hold      Hold  // in force
+	heard     int64 // instant up to which all timers have fired, not later than clock
+	position  int64
+	lineage   uint64
+	number    uint64 // last checkpoint made
+	moved     bool   // clock or position moved since then
+	letters   []DeadLetter
 
 	acked     int64      // version up to which the sink has everything
 	committed checkpoint // last committed
@@ -59,6 +61,7 @@ type work struct {
 	settled   []byte
 	settledTo int64 // AsOf of settled: nothing may be folded in before
 	open      []openEvent
+	folded    int // so many of open are folded into live; the others are later than the hold
 	openBytes int
 	outbox    []outboxRow
 
@@ -77,6 +80,10 @@ func NewTask(job *Job, topic string, partition int32) *Task {
 	t := &Task{
 		job: job, topic: topic, partition: partition,
 		slab: newSlab(recordID), position: -1, lineage: 1, scratch: newCustomer(job),
+		watermark: -job.Lateness, hold: NoHold(),
+	}
+	if job.held {
+		t.hold = Hold{}
 	}
 	t.stats.init(job)
 	t.timers.reset(0)
@@ -113,23 +120,33 @@ func (t *Task) Reject(l DeadLetter) {
 // Ignore counts a record of an id that is no person.
 func (t *Task) Ignore() { t.stats.Ignored++ }
 
-// AdvanceClock lets the wall clock (Unix milliseconds) move the partition's clock. The caller does so only while there
-// is nothing left to fetch and no required source is stalled: else what has happened already would look like silence.
+// AdvanceClock lets the wall clock (Unix milliseconds), or what the re-keying stage says of time, move the partition's
+// clock. The caller does so only while there is nothing left to fetch: else what has happened already would look like
+// silence.
 func (t *Task) AdvanceClock(now int64) {
 	if t.job.wallClock {
 		t.observe(now)
 	}
 }
 
-// observe moves the clock on.
+// Hold replaces the bounds in force. A clock that is past them stands still; it never goes back.
+func (t *Task) Hold(h Hold) {
+	t.hold = h
+	t.observe(t.clock)
+}
+
+// observe moves the clock on, as far as the hold allows, and the watermark with it.
 func (t *Task) observe(at int64) {
-	if at > t.clock {
+	if at = min(at, t.hold.Clock); at > t.clock {
 		t.clock, t.moved = at, true
+	}
+	if w := min(t.clock, t.hold.Settled) - t.job.Lateness; w > t.watermark {
+		t.watermark, t.moved = w, true
 	}
 }
 
 // Watermark returns the instant up to which everything is final, Unix milliseconds.
-func (t *Task) Watermark() int64 { return t.clock - t.job.Lateness }
+func (t *Task) Watermark() int64 { return t.watermark }
 
 // Process folds one event in. believable is the latest instant that is no future to the record, Unix milliseconds: its
 // append time, or the wall clock when it was fetched. The allowed clock skew is added here.
@@ -139,7 +156,9 @@ func (t *Task) Process(e *Event, believable int64) {
 		t.reject(e, ErrTimeInFuture, fmt.Sprintf("event time is %d s later than the record was appended", (e.At-believable)/1000))
 		return
 	}
-	t.observe(e.At)
+	if !t.job.rekeyed {
+		t.observe(e.At)
+	}
 	if e.Kind == KindHeartbeat {
 		return
 	}
@@ -172,17 +191,20 @@ func (t *Task) reject(e *Event, kind ErrorKind, cause string) {
 func (t *Task) accept(w *work, e *Event) {
 	t.buf = AppendEvent(t.buf[:0], e)
 	o := openEvent{at: e.At, id: e.ID, kind: e.Kind, bytes: w.keep(t.buf)}
-	n := len(w.open)
-	if e.At > w.live.lastFire && (n == 0 || w.open[n-1].before(&o)) {
-		w.open = append(w.open, o)
+	i := len(w.open)
+	for i > 0 && o.before(&w.open[i-1]) {
+		i--
+	}
+	last := i == len(w.open) && w.folded == i && e.At > w.live.lastFire
+	w.open = slices.Insert(w.open, i, o)
+	switch {
+	case i >= w.folded && e.At > t.horizon(w):
+		// waits until the hold lets time come to it
+	case last:
 		w.live.advance(&t.fold, e.At, false)
 		w.live.apply(&t.fold, e, e.At, false)
-	} else {
-		i := n
-		for i > 0 && o.before(&w.open[i-1]) {
-			i--
-		}
-		w.open = slices.Insert(w.open, i, o)
+		w.folded++
+	default:
 		t.refold(w)
 		t.stats.Refolds++
 	}
@@ -202,9 +224,31 @@ func (w *work) keep(b []byte) []byte {
 
 // refold folds the live record again from the settled one.
 func (t *Task) refold(w *work) {
+	horizon := t.horizon(w)
 	must(w.live.decodeSettled(w.live.ID, w.settled))
-	must(w.live.foldOpen(&t.fold, w.open, &t.event, true))
+	w.folded = until(w.open, horizon)
+	must(w.live.foldOpen(&t.fold, w.open[:w.folded], &t.event, true))
 	w.changed = true
+}
+
+// horizon is the instant up to which open events are folded into the live record: time has come there, or may.
+func (t *Task) horizon(w *work) int64 { return max(t.hold.Clock, t.clock, w.live.AsOf) }
+
+// catchUp folds the open events that the hold kept back and does no longer.
+func (t *Task) catchUp(w *work) {
+	if n := until(w.open, t.horizon(w)); n > w.folded {
+		must(w.live.foldOpen(&t.fold, w.open[w.folded:n], &t.event, true))
+		w.folded, w.changed = n, true
+	}
+}
+
+// until counts the open events not later than an instant.
+func until(open []openEvent, to int64) int {
+	n := len(open)
+	for n > 0 && open[n-1].at > to {
+		n--
+	}
+	return n
 }
 
 // correct takes an order event that is later than allowed: it enters the settled record, and what follows from it is
@@ -233,10 +277,7 @@ func (t *Task) force(w *work) {
 // settle folds the settled record up to an instant, in the scratch customer, and drops the open events it took. With
 // fire, deadlines may happen on the way.
 func (t *Task) settle(w *work, to int64, fire bool) *Customer {
-	r, n := t.scratch, 0
-	for n < len(w.open) && w.open[n].at <= to {
-		n++
-	}
+	r, n := t.scratch, until(w.open, to)
 	must(r.decodeSettled(w.live.ID, w.settled))
 	must(r.foldOpen(&t.fold, w.open[:n], &t.event, fire))
 	if fire {
@@ -246,6 +287,7 @@ func (t *Task) settle(w *work, to int64, fire bool) *Customer {
 		w.openBytes -= len(w.open[i].bytes)
 	}
 	w.open = slices.Delete(w.open, 0, n)
+	w.folded = max(w.folded-n, 0)
 	return r
 }
 
@@ -342,6 +384,7 @@ func (t *Task) touchSlot(slot uint32) *work {
 		o.key = w.keep(o.key)
 		w.outbox = append(w.outbox, o)
 	}
+	w.folded = until(w.open, h.liveAsOf)
 	must(w.live.load(&t.fold, &h, w.open, &t.event))
 	w.published = append(w.published[:0], w.live.transitions...)
 	w.live.touched = w.live.touched[:0] // announced when those events were new
@@ -367,7 +410,7 @@ func (t *Task) newWork() *work {
 	w := t.spare[n-1]
 	t.spare = t.spare[:n-1]
 	w.open, w.outbox, w.corrected, w.letters, w.touched = w.open[:0], w.outbox[:0], w.corrected[:0], w.letters[:0], w.touched[:0]
-	w.changed, w.openBytes, w.memory = false, 0, w.memory[:0]
+	w.changed, w.openBytes, w.folded, w.memory = false, 0, 0, w.memory[:0]
 	return w
 }
 
@@ -381,6 +424,7 @@ func (t *Task) Drain(max int) (more bool) {
 		}
 		t.stats.Fired++
 		w := t.touchSlot(slot)
+		t.catchUp(w)
 		w.live.advance(&t.fold, t.clock, true)
 		if t.Full() {
 			return true
