@@ -5,7 +5,7 @@ import "context"
 // Checkpoint is everything that one transaction of a partition holds. The order of a checkpoint is:
 //
 //  1. Task.Checkpoint encodes the touched customers; the state at rest is now ahead of the changelog.
-//  2. One Kafka transaction writes Changes and DeadLetters. If its outcome is unknown or it is fenced, the Task is
+//  2. One Kafka transaction writes Changes, DeadLetters and Outputs. If its outcome is unknown or it is fenced, the Task is
 //     dropped and restored from the changelog: state, timers, clock and position go back together.
 //  3. Task.Committed.
 //  4. Task.NextBatch projects committed customers to rows; they go to the Sink; Task.Acknowledge.
@@ -19,6 +19,7 @@ type Checkpoint struct {
 	Watermark   int64 // Unix milliseconds; rows dated not later than it are final
 	Changes     []Change
 	DeadLetters []DeadLetter
+	Outputs     []Output
 }
 
 // Change is one record of the changelog. The key of a customer holds the customer id, the key of the partition's

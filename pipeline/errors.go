@@ -30,6 +30,7 @@ const (
 	ErrIDTooLong                     // a customer or order id of more than MaxID bytes
 	ErrOrderUnknown                  // an update, refund or cancellation whose order never came
 	ErrOrderTooOld                   // an order older than the ledger remembers: it cannot be told from a repeat
+	ErrNotRekeyed                    // a record of the events' topic that the re-keying stage cannot have written
 	errorKindCount
 )
 
@@ -40,6 +41,7 @@ var errorKindNames = [errorKindCount]string{
 	"none", "null_value", "too_large", "not_json", "truncated", "unknown_event", "no_customer", "no_time",
 	"time_format", "time_too_old", "time_in_future", "no_order_id", "no_amount", "negative_amount",
 	"amount_out_of_range", "unknown_currency", "currency_without_rate", "id_too_long", "order_unknown", "order_too_old",
+	"not_rekeyed",
 }
 
 // String returns the kind's stable name.

@@ -201,7 +201,7 @@ func (j *Job) declare() {
 
 // Tables returns every table that the job writes rows to, dead letters included.
 func (j *Job) Tables() []*Table {
-	return append(append([]*Table{j.customers, j.transitions}, j.history...), DeadLetterTable(), j.checkpoints)
+	return append(append([]*Table{j.customers, j.transitions}, j.history...), DeadLetterTable(), SourceStallTable(), j.checkpoints)
 }
 
 // Lifecycles returns the compiled lifecycles in their order.
@@ -251,6 +251,24 @@ func checkpointsTable() *Table {
 			{Name: "position", Type: TypeInteger, Comment: "Offset of the next record to read."},
 			{Name: "clock", Type: TypeInstant, Comment: "Event time reached: silence is known up to here."},
 			{Name: "watermark", Type: TypeInstant, Comment: "Clock less the allowed lateness: what is dated not later is final."},
+		}),
+	}
+}
+
+// SourceStallTable declares `source_stalls`. Its rows are read from the topic of outputs, not from a Task.
+func SourceStallTable() *Table {
+	return &Table{
+		Name:    "source_stalls",
+		Comment: "Sources, or families of their events, that were silent for longer than their limit.",
+		Key:     []string{"source", "family", "last_event_at"},
+		Columns: WithVersion([]Column{
+			{Name: "source", Type: TypeText, Comment: "Name of the source."},
+			{Name: "family", Type: TypeText, Comment: "Family of events: orders, products, web, identity; empty for the source as a whole."},
+			{Name: "last_event_at", Type: TypeInstant, Comment: "Event time of the last event before."},
+			{Name: "stalled_at", Type: TypeInstant, Comment: "When it counted as stalled: the last event and the limit."},
+			{Name: "resumed_at", Type: TypeInstant, Nullable: true, Comment: "When it was back; null while it is stalled."},
+			{Name: "limit_seconds", Type: TypeInteger, Unit: "seconds", Comment: "How long it may be silent."},
+			{Name: "required", Type: TypeBool, Comment: "1 where time stood still meanwhile: silence of customers was held."},
 		}),
 	}
 }

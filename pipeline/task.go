@@ -152,8 +152,8 @@ func (t *Task) Watermark() int64 { return t.watermark }
 // append time, or the wall clock when it was fetched. The allowed clock skew is added here.
 func (t *Task) Process(e *Event, believable int64) {
 	t.stats.Events++
-	if e.At > believable+t.job.skew {
-		t.reject(e, ErrTimeInFuture, fmt.Sprintf("event time is %d s later than the record was appended", (e.At-believable)/1000))
+	if l, ok := future(e, believable, t.job.skew); ok {
+		t.Reject(l)
 		return
 	}
 	if !t.job.rekeyed {
@@ -180,10 +180,15 @@ func (t *Task) Process(e *Event, believable int64) {
 	}
 }
 
-func (t *Task) reject(e *Event, kind ErrorKind, cause string) {
-	t.Reject(DeadLetter{
-		Kind: kind, Cause: cause, At: e.At, Key: slices.Clone(e.Customer), Value: slices.Clone(e.Raw), Origin: e.Origin,
-	})
+// future returns the dead letter of an event that is later than what is believed.
+func future(e *Event, believable, skew int64) (l DeadLetter, ok bool) {
+	if e.At <= believable+skew {
+		return l, false
+	}
+	return DeadLetter{
+		Kind: ErrTimeInFuture, Cause: fmt.Sprintf("event time is %d s later than the record was appended", (e.At-believable)/1000),
+		At: e.At, Key: slices.Clone(e.Customer), Value: slices.Clone(e.Raw), Origin: e.Origin,
+	}, true
 }
 
 // accept takes an event that is later than the settled point: folded onto the live record if it is in order, else by

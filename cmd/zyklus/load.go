@@ -40,6 +40,7 @@ Loading a file twice changes nothing that is final: order ids and event ids foll
 	preset := cmd.Flags().String("preset", "", "format of the file: "+strings.Join(presets, ", ")+" (required)")
 	advance := cmd.Flags().String("advance-to", "", "instant to which time comes after the last event: a date (00:00 UTC) or RFC 3339")
 	after := cmd.Flags().String("after", "", "load only events later than this instant, because the earlier ones have been loaded")
+	pick := sourceFlag(cmd)
 	load := configured(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		cfg, log, err := load()
@@ -72,15 +73,19 @@ Loading a file twice changes nothing that is final: order ids and event ids foll
 		if err != nil {
 			return usageError{fmt.Errorf("%s: %w", args[0], err)}
 		}
-		out, err := openTopicFeed(cmd.Context(), kafkaOptions(cfg), log)
+		source, err := pick(cfg)
 		if err != nil {
 			return err
 		}
-		if cfg.Source.Clock != "events" {
+		out, err := openTopicFeed(cmd.Context(), sourceOptions(cfg, &source), log)
+		if err != nil {
+			return err
+		}
+		if source.Clock != "events" {
 			log.Warn("the source's clock is not events: the wall clock moves time on once the history has been read")
 		}
 		defer out.close()
-		l := loading{from: from, to: to, feed: out, out: cmd.OutOrStdout(), topic: cfg.Source.Topic, log: log}
+		l := loading{from: from, to: to, feed: out, out: cmd.OutOrStdout(), topic: source.Topic, log: log}
 		return l.file(cmd.Context(), r)
 	}
 	return cmd

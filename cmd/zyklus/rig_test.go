@@ -711,7 +711,7 @@ func versionName(v int64) string {
 
 // parseMeta reads the version and the position in a partition's own record of the changelog.
 func parseMeta(b []byte) (version, position int64, err error) {
-	if len(b) == 0 || b[0] != 1 {
+	if len(b) == 0 || b[0] != 2 {
 		return 0, 0, fmt.Errorf("partition record of another format: %x", b)
 	}
 	b = b[1:]

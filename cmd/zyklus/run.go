@@ -87,7 +87,7 @@ func run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	log.Info("running", "version", versionText(), "brokers", cfg.Kafka.Brokers, "topic", cfg.Source.Topic, "group", cfg.Group,
+	log.Info("running", "version", versionText(), "brokers", cfg.Kafka.Brokers, "sources", sourceTopics(cfg), "group", cfg.Group,
 		"clickhouse", cfg.ClickHouse.Addrs, "database", cfg.ClickHouse.Database, "http", s.url())
 	begin := time.Now()
 	if err := s.run(ctx); err != nil {

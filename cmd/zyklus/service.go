@@ -29,7 +29,8 @@ type service struct {
 	client  *clickhouse.Client
 	writer  *clickhouse.Writer
 	runner  *kafka.Runner
-	letters *kafka.Projector
+	rekeys  []*kafka.Runner    // of the re-keying stage; none if the one source is keyed by customer
+	copies  []*kafka.Projector // of dead letters and alerts
 	http    net.Listener
 }
 
@@ -55,7 +56,7 @@ func (s *service) prepare(ctx context.Context) (err error) {
 	if err = s.client.Check(ctx, schema(s.job, cfg.Currency)); err != nil {
 		return err
 	}
-	if err = kafka.CheckTopics(ctx, kafkaOptions(cfg)); err != nil {
+	if err = checkTopics(ctx, cfg); err != nil {
 		return err
 	}
 	s.writer = clickhouse.NewWriter(s.client)
@@ -67,10 +68,18 @@ func (s *service) prepare(ctx context.Context) (err error) {
 	if s.runner, err = kafka.New(kafkaOptions(cfg), deps); err != nil {
 		return err
 	}
-	letters := pipeline.DeadLetterTable()
-	if s.letters, err = kafka.NewProjector(kafkaOptions(cfg), s.writer, letters, log); err != nil {
+	if s.rekeys, err = newRekeying(ctx, cfg, log, s.metrics); err != nil {
 		return err
 	}
+	letters, err := kafka.DeadLetters(kafkaOptions(cfg), s.writer, log)
+	if err != nil {
+		return err
+	}
+	stalls, err := kafka.SourceStalls(kafkaOptions(cfg), s.writer, log)
+	if err != nil {
+		return err
+	}
+	s.copies = []*kafka.Projector{letters, stalls}
 	s.http, err = httpserver.Listen(cfg.HTTP.Addr)
 	return err
 }
@@ -86,9 +95,14 @@ func (s *service) run(ctx context.Context) error {
 
 	loops := pool.New().WithContext(ctx).WithCancelOnError().WithFirstError()
 	loops.Go(s.runner.Run)
-	loops.Go(s.letters.Run)
+	for _, r := range s.rekeys {
+		loops.Go(r.Run)
+	}
+	for _, p := range s.copies {
+		loops.Go(p.Run)
+	}
 	loops.Go(func(ctx context.Context) error {
-		return httpserver.Serve(ctx, s.http, httpserver.Options{Ready: s.runner.Ready, Metrics: s.metrics, Log: s.log})
+		return httpserver.Serve(ctx, s.http, httpserver.Options{Ready: s.ready, Metrics: s.metrics, Log: s.log})
 	})
 	err := loops.Wait()
 	stopWriter()
@@ -99,6 +113,16 @@ func (s *service) run(ctx context.Context) error {
 		return nil
 	}
 	return err
+}
+
+// ready reports what is missing until all stages work.
+func (s *service) ready() error {
+	for _, r := range s.rekeys {
+		if err := r.Ready(); err != nil {
+			return fmt.Errorf("re-keying: %w", err)
+		}
+	}
+	return s.runner.Ready()
 }
 
 func (s *service) close() {
@@ -123,11 +147,7 @@ func migrate(ctx context.Context, cfg *config.Config, log *slog.Logger, progress
 	}
 	defer func() { _ = client.Close() }()
 	progress(fmt.Sprintf("topics of group %s", cfg.Group))
-	partitions := int32(cfg.Kafka.Partitions)
-	if !cfg.Kafka.Embedded {
-		partitions = 0 // the input topic of a real cluster belongs to its producers
-	}
-	if err := kafka.EnsureTopics(ctx, kafkaOptions(cfg), partitions); err != nil {
+	if err := ensureTopics(ctx, cfg); err != nil {
 		return err
 	}
 	begin := time.Now()

@@ -38,6 +38,7 @@ and late events. A heartbeat at the end says how far time has come; the source s
 	f.StringVar(&o.end, "end", d.End.Format(time.DateOnly), "day before which events happen")
 	f.StringVar(&o.out, "out", "", "file to write to, - for standard output; without it events go to the topic")
 	f.StringVar(&o.truth, "truth", "", "file for the customers' truth (CSV)")
+	pick := sourceFlag(cmd)
 	load := configured(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		cfg, log, err := load()
@@ -57,7 +58,11 @@ and late events. A heartbeat at the end says how far time has come; the source s
 			defer done()
 			to = newFileFeed(w)
 		} else {
-			t, err := openTopicFeed(cmd.Context(), kafkaOptions(cfg), log)
+			source, err := pick(cfg)
+			if err != nil {
+				return err
+			}
+			t, err := openTopicFeed(cmd.Context(), sourceOptions(cfg, &source), log)
 			if err != nil {
 				return err
 			}

@@ -34,8 +34,8 @@ func newJob(cfg *config.Config) (*pipeline.Job, error) {
 	}
 	job, err := pipeline.NewJob(pipeline.Options{
 		Operators: operators.All(), Lifecycles: documents, Artefact: artefact,
-		Calendar: pipeline.NewCalendar(zone), Lateness: cfg.Source.Lateness, Skew: cfg.Source.Skew,
-		WallClock: cfg.Source.Clock == "wall",
+		Calendar: pipeline.NewCalendar(zone), Lateness: cfg.Lateness(), Rekeyed: cfg.Rekeyed(),
+		Skew: cfg.Inputs()[0].Skew, WallClock: cfg.Inputs()[0].Clock == "wall", Held: cfg.Inputs()[0].Required && !cfg.Rekeyed(),
 	})
 	if err != nil {
 		return nil, usageError{err}
@@ -82,12 +82,26 @@ func loadLifecycles(names []string) (documents []*lifecycle.Document, err error)
 	return documents, errors.Join(problems...)
 }
 
-// newDecoder returns the decoder of the source. The configuration has been validated.
-func newDecoder(cfg *config.Config) (*codec.Segment, error) {
+// newDecoder returns the decoder of a source. The configuration has been validated.
+func newDecoder(cfg *config.Config, source *config.Source) (*codec.Segment, error) {
 	return codec.NewSegment(codec.Options{
-		Source: cfg.Source.Name, Currency: cfg.Currency, MinTime: cfg.Source.Earliest.UnixMilli(),
-		MaxBytes: int(cfg.Source.MaxRecord), IgnoredIDs: cfg.Source.IgnoredIDs,
+		Source: source.Name, Currency: cfg.Currency, MinTime: source.Earliest.UnixMilli(),
+		MaxBytes: int(source.MaxRecord), IgnoredIDs: source.IgnoredIDs,
 	})
+}
+
+// decoders returns what makes the decoders of a source, each for one goroutine, having checked that it can.
+func decoders(cfg *config.Config, source *config.Source) (func() kafka.Decoder, error) {
+	if _, err := newDecoder(cfg, source); err != nil {
+		return nil, usageError{fmt.Errorf("source %s: %w", source.Name, err)}
+	}
+	return func() kafka.Decoder {
+		d, err := newDecoder(cfg, source)
+		if err != nil {
+			panic("BUG: decoder options were checked: " + err.Error())
+		}
+		return d
+	}, nil
 }
 
 // schema is everything that ClickHouse is to hold.
@@ -96,11 +110,34 @@ func schema(job *pipeline.Job, currency string) clickhouse.Schema {
 	return clickhouse.Schema{Tables: job.Tables(), Views: readerViews(&job.Artefact), MoneyExponent: exponent}
 }
 
+// kafkaOptions are those of the main job: it reads the one source, or what the re-keying stage makes of several.
 func kafkaOptions(cfg *config.Config) kafka.Options {
-	return kafka.Options{
-		Brokers: cfg.Kafka.Brokers, Group: cfg.Group, Topic: cfg.Source.Topic, InstanceID: cfg.Kafka.InstanceID,
+	o := kafka.Options{
+		Brokers: cfg.Kafka.Brokers, Group: cfg.Group, InstanceID: cfg.Kafka.InstanceID,
 		CheckpointInterval: cfg.Kafka.CheckpointInterval, Replication: int16(cfg.Kafka.Replication),
 	}
+	if cfg.Rekeyed() {
+		o.Topic, o.Rekeyed = "zyklus-"+cfg.Group+"-events", true
+	} else {
+		source := cfg.Inputs()[0]
+		o.Topic, o.CheckKeys, o.Stall = source.Topic, true, stall(cfg, &source)
+	}
+	return o.WithDefaults()
+}
+
+// rekeyOptions are those of the re-keying of one source. Dead letters and outputs go where the main job's go.
+func rekeyOptions(cfg *config.Config, source *config.Source) kafka.Options {
+	o := kafkaOptions(cfg)
+	return kafka.Options{
+		Brokers: o.Brokers, Group: cfg.Group + "-rekey-" + source.Name, InstanceID: o.InstanceID, Topic: source.Topic,
+		DeadLetterTopic: o.DeadLetterTopic, OutputTopic: o.OutputTopic, CheckpointInterval: cfg.Kafka.RekeyInterval,
+		Replication: o.Replication, Stall: stall(cfg, source), Stage: "rekey", Client: o.Client,
+	}.WithDefaults()
+}
+
+func stall(cfg *config.Config, source *config.Source) kafka.Stall {
+	limits, _ := source.Stalls() // the configuration has been validated
+	return kafka.Stall{Source: source.Name, Limits: limits, Required: source.Required, Settle: cfg.Lateness()}
 }
 
 func clickhouseOptions(cfg *config.Config) clickhouse.Options {
@@ -115,20 +152,15 @@ func clickhouseOptions(cfg *config.Config) clickhouse.Options {
 	return o
 }
 
-// kafkaDeps is what the Runner works with.
-func kafkaDeps(cfg *config.Config, job *pipeline.Job, w *clickhouse.Writer, log *slog.Logger) (kafka.Deps, error) {
-	if _, err := newDecoder(cfg); err != nil {
-		return kafka.Deps{}, usageError{err}
-	}
-	return kafka.Deps{
+// kafkaDeps is what the Runner of the main job works with.
+func kafkaDeps(cfg *config.Config, job *pipeline.Job, w *clickhouse.Writer, log *slog.Logger) (d kafka.Deps, err error) {
+	d = kafka.Deps{
 		Sink: w, Job: job, Healthy: w.Healthy, Log: log, Crash: crashPoint(),
 		NewTask: func(topic string, partition int32) kafka.Task { return pipeline.NewTask(job, topic, partition) },
-		NewDecoder: func() kafka.Decoder {
-			d, err := newDecoder(cfg)
-			if err != nil {
-				panic("BUG: decoder options were checked: " + err.Error())
-			}
-			return d
-		},
-	}, nil
+	}
+	if !cfg.Rekeyed() {
+		source := cfg.Inputs()[0]
+		d.NewDecoder, err = decoders(cfg, &source)
+	}
+	return d, err
 }

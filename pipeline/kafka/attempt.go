@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/cespare/xxhash/v2"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"zyklus/pipeline"
@@ -36,6 +37,13 @@ type attempt struct {
 	reached  int64      // instant of the last target that was reached
 	next     time.Time  // when a checkpoint is due
 
+	channels pipeline.Channels // of the re-keying stage
+	marker   pipeline.Marker
+	families []string // that are watched
+	last     []int64  // as in a note, of this partition
+	sample   smallest // as in a note
+	bounds   *bounds  // in force
+
 	shown   *pipeline.Stats // last figures shown
 	shownAt time.Time
 }
@@ -49,8 +57,12 @@ func (s *session) attempt() error {
 	}
 	a := &attempt{
 		s: s, txn: txn, shown: &pipeline.Stats{},
-		decoder: s.r.d.NewDecoder(), task: s.r.d.NewTask(s.r.o.Topic, s.partition),
+		task: s.r.d.NewTask(s.r.o.Topic, s.partition), families: s.r.o.Stall.watched(),
 	}
+	if !s.r.o.Rekeyed {
+		a.decoder = s.r.d.NewDecoder()
+	}
+	a.last = make([]int64, len(a.families))
 	defer a.task.Close()
 	defer txn.close() // before the Task: it may still hold the Task's bytes
 	if err := a.restore(); err != nil {
@@ -231,7 +243,11 @@ func (a *attempt) record(rec *kgo.Record) {
 		return
 	}
 	a.position = rec.Offset + 1
-	if !rec.Attrs.IsControl() {
+	switch {
+	case rec.Attrs.IsControl():
+	case a.s.r.o.Rekeyed:
+		a.rekeyed(rec)
+	default:
 		a.apply(rec, a.decoder.Decode(a.asRecord(rec), &a.event))
 	}
 	a.task.SetPosition(a.position)
@@ -253,7 +269,9 @@ func (a *attempt) apply(rec *kgo.Record, err error) {
 	switch {
 	case err == nil:
 		a.event.Origin, a.event.Raw = origin, rec.Value
-		a.task.Process(&a.event, a.believable(rec))
+		believable := a.believable(rec)
+		a.task.Process(&a.event, believable)
+		a.notice(&a.event, believable)
 	case errors.Is(err, pipeline.ErrIgnored):
 		a.task.Ignore()
 	case errors.As(err, &bad):
@@ -264,6 +282,68 @@ func (a *attempt) apply(rec *kgo.Record, err error) {
 	default:
 		panic("BUG: decoder returned an error that is no RecordError: " + err.Error())
 	}
+}
+
+// rekeyed takes a record that the re-keying stage wrote. Events were found believable there.
+func (a *attempt) rekeyed(rec *kgo.Record) {
+	marker, err := pipeline.DecodeRekeyed(rec.Key, rec.Value, &a.event, &a.marker)
+	switch {
+	case err != nil:
+		origin := pipeline.Origin{Topic: rec.Topic, Partition: rec.Partition, Offset: rec.Offset}
+		a.task.Reject(pipeline.DeadLetter{
+			Kind: pipeline.ErrNotRekeyed, Cause: err.Error(), Key: clone(rec.Key), Value: clone(rec.Value), Origin: origin,
+		})
+	case marker:
+		if clock, hold, ok := a.channels.Take(&a.marker); ok {
+			a.task.Hold(hold)
+			a.task.AdvanceClock(clock)
+		}
+	default:
+		a.task.Process(&a.event, anyTime)
+	}
+}
+
+// anyTime is later than any event that a decoder lets pass.
+const anyTime = 1 << 60
+
+// notice keeps what the group is told of an event: when its family was heard last, and a sample of customers.
+func (a *attempt) notice(e *pipeline.Event, believable int64) {
+	if e.Kind == pipeline.KindHeartbeat {
+		return
+	}
+	if a.s.r.o.CheckKeys {
+		a.sample.add(xxhash.Sum64(e.Customer))
+	}
+	if len(a.families) == 0 {
+		return
+	}
+	at, family, later := min(e.At, believable), e.Kind.Family(), false
+	for i, f := range a.families {
+		if (f == "" || f == family) && at > a.last[i] {
+			a.last[i], later = at, true
+		}
+	}
+	if later && a.bounds != nil {
+		a.hold()
+	}
+}
+
+// hold lets time come as far as the last judgement allows, and what this partition has heard since.
+func (a *attempt) hold() {
+	stall, hold := &a.s.r.o.Stall, pipeline.NoHold()
+	if !stall.Required {
+		return
+	}
+	for i, f := range a.families {
+		last := a.bounds.last[i]
+		if !a.bounds.stalled[i] {
+			last = max(last, a.last[i])
+		}
+		if last > 0 {
+			hold = hold.And(pipeline.Hold{Clock: last + stall.Limits[f].Milliseconds(), Settled: last})
+		}
+	}
+	a.task.Hold(hold)
 }
 
 // believable is the instant up to which the record's event time is believed: when the broker appended it, else when it
@@ -280,6 +360,10 @@ func (a *attempt) believable(rec *kgo.Record) int64 {
 func (a *attempt) tick() {
 	if end := a.s.end.Load(); a.target == nil && end != nil && end.at > a.reached {
 		a.target = end
+	}
+	if b := a.s.bounds.Load(); b != a.bounds {
+		a.bounds = b
+		a.hold()
 	}
 	if a.target != nil && a.position >= a.target.offset {
 		a.reached, a.target = a.target.at, nil
@@ -310,13 +394,14 @@ func (a *attempt) checkpoint() error {
 
 // commit makes one checkpoint, if there is anything to hold. After an error the Task is of no more use.
 func (a *attempt) commit() error {
-	if !a.task.Pending() {
+	if !a.task.Pending() && len(a.s.alerts) == 0 {
 		return nil
 	}
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(a.s.hard, commitTimeout)
 	defer cancel()
 	cp := a.task.Checkpoint()
+	cp.Outputs = append(cp.Outputs, a.raised()...)
 	a.s.r.d.crash("encoded")
 	if err := a.txn.commit(ctx, cp); err != nil {
 		return err
@@ -326,6 +411,17 @@ func (a *attempt) commit() error {
 	a.s.committed.Store(position)
 	a.s.r.metrics.checkpoint.Observe(time.Since(began).Seconds())
 	return nil
+}
+
+// raised returns the alerts that are to be told.
+func (a *attempt) raised() (outputs []pipeline.Output) {
+	for len(a.s.alerts) > 0 {
+		alert := <-a.s.alerts
+		outputs = append(outputs, pipeline.Output{
+			Topic: a.s.r.o.OutputTopic, Key: []byte(alert.Source), Value: alert.cloudEvent(a.s.r.o.Group),
+		})
+	}
+	return outputs
 }
 
 // project starts to write the next batch of rows, unless one is under way.

@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -48,33 +49,49 @@ func deadLetterRecord(topic string, partition int32, l *pipeline.DeadLetter, now
 	return r
 }
 
-// Projector copies the dead-letter topic to a table. It commits its offsets after each write, so rows may be written
+// Projector copies a topic of the pipeline's to a table. It commits its offsets after each write, so rows may be written
 // twice; they are the same ones.
 type Projector struct {
-	o     Options
-	sink  pipeline.Sink
-	table *pipeline.Table
-	log   *slog.Logger
+	o           Options
+	sink        pipeline.Sink
+	topic, name string
+	table       *pipeline.Table
+	row         func(*pipeline.Rows, *kgo.Record)
+	log         *slog.Logger
 }
 
-// NewProjector returns a Projector that writes to table, whose columns are topic, partition, position, at, error, cause,
-// key, value, received_at and those of the version. log may be nil.
-func NewProjector(o Options, sink pipeline.Sink, table *pipeline.Table, log *slog.Logger) (*Projector, error) {
-	if err := o.Validate(); err != nil {
+// DeadLetters returns the Projector of the dead-letter topic to pipeline.DeadLetterTable. log may be nil.
+func DeadLetters(o Options, sink pipeline.Sink, log *slog.Logger) (*Projector, error) {
+	o = o.WithDefaults()
+	return newProjector(&Projector{
+		o: o, sink: sink, topic: o.DeadLetterTopic, name: "dead-letters", table: pipeline.DeadLetterTable(), row: appendDeadLetter, log: log,
+	})
+}
+
+// SourceStalls returns the Projector of the outputs about stalled sources to pipeline.SourceStallTable. log may be nil.
+func SourceStalls(o Options, sink pipeline.Sink, log *slog.Logger) (*Projector, error) {
+	o = o.WithDefaults()
+	return newProjector(&Projector{
+		o: o, sink: sink, topic: o.OutputTopic, name: "source-stalls", table: pipeline.SourceStallTable(), row: appendStall, log: log,
+	})
+}
+
+func newProjector(p *Projector) (*Projector, error) {
+	if err := p.o.Validate(); err != nil {
 		return nil, err
 	}
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
+	if p.log == nil {
+		p.log = slog.New(slog.DiscardHandler)
 	}
-	return &Projector{o: o.WithDefaults(), sink: sink, table: table, log: log}, nil
+	return p, nil
 }
 
 // Run copies until ctx ends and returns nil, or the error of a Sink that cannot write or of a broker that refuses.
-// It is a member of the group <group>-dead-letters.
+// It is a member of a group of its own: <group>-dead-letters, <group>-source-stalls.
 func (p *Projector) Run(ctx context.Context) error {
 	opts := []kgo.Opt{
-		kgo.ConsumerGroup(p.o.Group + "-dead-letters"),
-		kgo.ConsumeTopics(p.o.DeadLetterTopic),
+		kgo.ConsumerGroup(p.o.Group + "-" + p.name),
+		kgo.ConsumeTopics(p.topic),
 		kgo.Balancers(kgo.CooperativeStickyBalancer()),
 		kgo.DisableAutoCommit(),
 		kgo.BlockRebalanceOnPoll(),
@@ -84,7 +101,7 @@ func (p *Projector) Run(ctx context.Context) error {
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 	}
 	opts = append(opts, p.o.membership()...)
-	cl, err := p.o.newClient("dead-letters", p.log, opts...)
+	cl, err := p.o.newClient(p.name, p.log, opts...)
 	if err != nil {
 		return err
 	}
@@ -108,7 +125,7 @@ func (p *Projector) project(ctx context.Context, cl *kgo.Client, fs kgo.Fetches)
 		case refused(e.Err):
 			return p.o.explain(e.Err)
 		default:
-			p.log.Warn("reading dead letters", "error", e.Err)
+			p.log.Warn("reading "+p.topic, "error", e.Err)
 			sleep(ctx, time.Second)
 		}
 	}
@@ -117,16 +134,18 @@ func (p *Projector) project(ctx context.Context, cl *kgo.Client, fs kgo.Fetches)
 		if len(fp.Records) == 0 || failed != nil {
 			return
 		}
-		failed = p.sink.Write(ctx, p.batch(fp.Partition, fp.Records))
+		if b := p.batch(fp.Partition, fp.Records); b.Rows() > 0 {
+			failed = p.sink.Write(ctx, b)
+		}
 	})
 	switch {
 	case ctx.Err() != nil:
 		return nil
 	case failed != nil:
-		return fmt.Errorf("write dead letters: %w", failed)
+		return fmt.Errorf("write rows of %s: %w", p.topic, failed)
 	}
 	if err := cl.CommitUncommittedOffsets(ctx); err != nil && !errors.Is(err, context.Canceled) {
-		p.log.Warn("commit dead letters: they may be written again", "error", err)
+		p.log.Warn("commit "+p.topic+": rows may be written again", "error", err)
 	}
 	return nil
 }
@@ -134,10 +153,10 @@ func (p *Projector) project(ctx context.Context, cl *kgo.Client, fs kgo.Fetches)
 func (p *Projector) batch(partition int32, records []*kgo.Record) *pipeline.Batch {
 	rows := pipeline.NewRows(p.table)
 	for _, r := range records {
-		appendDeadLetter(rows, r)
+		p.row(rows, r)
 	}
 	return &pipeline.Batch{
-		Topic: p.o.DeadLetterTopic, Partition: partition,
+		Topic: p.topic, Partition: partition,
 		Version: records[len(records)-1].Offset + 1, Tables: []*pipeline.Rows{rows},
 	}
 }
@@ -163,6 +182,35 @@ func appendDeadLetter(rows *pipeline.Rows, r *kgo.Record) {
 	rows.Text(r.Value)
 	rows.Int(r.Timestamp.UnixMilli())
 	rows.End(r.Offset+1, false)
+}
+
+// appendStall appends the row of a stalled source. That it is back is a later version of the same row. Other outputs have
+// no row here.
+func appendStall(rows *pipeline.Rows, r *kgo.Record) {
+	var e cloudEvent
+	if err := json.Unmarshal(r.Value, &e); err != nil || e.Type != typeStalled && e.Type != typeResumed {
+		return
+	}
+	rows.String(e.Data.Source)
+	rows.String(e.Data.Family)
+	rows.Int(e.Data.LastEventAt)
+	rows.Int(e.Data.StalledAt)
+	if e.Type == typeResumed {
+		rows.Int(e.Data.ResumedAt)
+	} else {
+		rows.Null()
+	}
+	rows.Int(e.Data.LimitSeconds)
+	if e.Data.Required {
+		rows.Int(1)
+	} else {
+		rows.Int(0)
+	}
+	version := int64(1)
+	if e.Type == typeResumed {
+		version = 2
+	}
+	rows.End(version, false)
 }
 
 func number(b []byte) int64 {

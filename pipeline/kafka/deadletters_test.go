@@ -16,7 +16,7 @@ import (
 // project runs a Projector until stop is called, which returns its error.
 func (l *lab) project() (stop func() error) {
 	l.t.Helper()
-	p, err := NewProjector(l.o, l.sink, pipeline.DeadLetterTable(), l.log())
+	p, err := DeadLetters(l.o, l.sink, l.log())
 	must(l.t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg conc.WaitGroup
@@ -82,7 +82,7 @@ func TestDeadLettersWithBrokenSink(t *testing.T) {
 	l.send("bad-1")
 	l.flush()
 	broken := &failingSink{memorySink: l.sink}
-	p, err := NewProjector(l.o, broken, pipeline.DeadLetterTable(), nil)
+	p, err := DeadLetters(l.o, broken, nil)
 	must(t, err)
 	if err := p.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "no table") {
 		t.Fatalf("got %v", err)

@@ -27,6 +27,8 @@ type metrics struct {
 	late, duplicates, ignored, withdrawn prometheus.Counter
 	corrections, forced, unmatched       prometheus.Counter
 
+	stalled, heard *prometheus.GaugeVec
+
 	clock, watermark, lag, phases *prometheus.Desc
 	sums                          []sumGauge
 }
@@ -37,48 +39,78 @@ type sumGauge struct {
 	of   func(*pipeline.Stats) int64
 }
 
-func counter(name, help string) prometheus.Counter {
-	return prometheus.NewCounter(prometheus.CounterOpts{Namespace: "zyklus", Name: name, Help: help})
+// namespace begins the names of a Runner's metrics.
+type namespace string
+
+func (o *Options) namespace() namespace {
+	if o.Stage != "" {
+		return namespace("zyklus_" + o.Stage)
+	}
+	return "zyklus"
 }
 
-func counters(name, help string, labels ...string) *prometheus.CounterVec {
-	return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "zyklus", Name: name, Help: help}, labels)
+func (n namespace) counter(name, help string) prometheus.Counter {
+	return prometheus.NewCounter(prometheus.CounterOpts{Namespace: string(n), Name: name, Help: help})
 }
 
-func gauge(name, help string, labels ...string) *prometheus.Desc {
-	return prometheus.NewDesc("zyklus_"+name, help, labels, nil)
+func (n namespace) counters(name, help string, labels ...string) *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: string(n), Name: name, Help: help}, labels)
+}
+
+func (n namespace) gauge(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc(string(n)+"_"+name, help, labels, nil)
+}
+
+func (n namespace) gauges(name, help string, labels ...string) *prometheus.GaugeVec {
+	return prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: string(n), Name: name, Help: help}, labels)
+}
+
+// setStalled shows the guard's last judgement.
+func (m *metrics) setStalled(g *guard) {
+	for i, f := range g.families {
+		s := &g.states[i]
+		m.heard.WithLabelValues(g.stall.Source, f).Set(float64(s.last) / 1000)
+		stalled := 0.0
+		if s.stalled != 0 {
+			stalled = 1
+		}
+		m.stalled.WithLabelValues(g.stall.Source, f).Set(stalled)
+	}
 }
 
 func newMetrics(r *Runner) *metrics {
+	ns := r.o.namespace()
 	m := &metrics{
 		r: r,
 		checkpoint: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Namespace: "zyklus", Name: "checkpoint_seconds", Help: "Time to encode and commit one checkpoint of a partition.",
+			Namespace: string(ns), Name: "checkpoint_seconds", Help: "Time to encode and commit one checkpoint of a partition.",
 			Buckets: prometheus.ExponentialBuckets(0.001, 2, 16),
 		}),
-		events:      counters("events_total", "Decoded events.", "partition"),
-		deadLetters: counters("dead_letters_total", "Records that could not be used, by error.", "error"),
-		transitions: counters("transitions_total", "Published changes of phase.", "lifecycle", "from", "to", "cause"),
-		late:        counter("late_events_total", "Events later than the allowed lateness."),
-		corrections: counter("corrections_total", "Late order events that entered totals."),
-		duplicates:  counter("duplicates_total", "Events that were there already."),
-		ignored:     counter("ignored_events_total", "Events of ids that are no persons."),
-		withdrawn:   counter("withdrawn_total", "Transitions withdrawn after an event out of order."),
-		forced:      counter("settled_early_total", "Customers whose oldest open events settled early because there were too many."),
-		unmatched:   counter("unmatched_money_minor_units_total", "Money of refunds, updates and cancellations without an order."),
-		clock:       gauge("clock_seconds", "Clock of a partition, Unix time.", "partition"),
-		watermark:   gauge("watermark_seconds", "Watermark of a partition, Unix time: what is not later is final.", "partition"),
-		lag:         gauge("lag_records", "Records of a partition that are not processed yet.", "partition"),
-		phases:      gauge("phase_customers", "Customers by phase.", "lifecycle", "phase"),
+		events:      ns.counters("events_total", "Decoded events.", "partition"),
+		deadLetters: ns.counters("dead_letters_total", "Records that could not be used, by error.", "error"),
+		transitions: ns.counters("transitions_total", "Published changes of phase.", "lifecycle", "from", "to", "cause"),
+		late:        ns.counter("late_events_total", "Events later than the allowed lateness."),
+		corrections: ns.counter("corrections_total", "Late order events that entered totals."),
+		duplicates:  ns.counter("duplicates_total", "Events that were there already."),
+		ignored:     ns.counter("ignored_events_total", "Events of ids that are no persons."),
+		withdrawn:   ns.counter("withdrawn_total", "Transitions withdrawn after an event out of order."),
+		forced:      ns.counter("settled_early_total", "Customers whose oldest open events settled early because there were too many."),
+		unmatched:   ns.counter("unmatched_money_minor_units_total", "Money of refunds, updates and cancellations without an order."),
+		stalled:     namespace("zyklus").gauges("source_stalled", "1 while a family of a source's events has been silent for longer than its limit, or is not back for good; family is empty for the source as a whole.", "source", "family"),
+		heard:       namespace("zyklus").gauges("source_last_event_seconds", "Event time of the last event of a family, over all partitions, Unix time.", "source", "family"),
+		clock:       ns.gauge("clock_seconds", "Clock of a partition, Unix time.", "partition"),
+		watermark:   ns.gauge("watermark_seconds", "Watermark of a partition, Unix time: what is not later is final.", "partition"),
+		lag:         ns.gauge("lag_records", "Records of a partition that are not processed yet.", "partition"),
+		phases:      ns.gauge("phase_customers", "Customers by phase.", "lifecycle", "phase"),
 	}
 	m.sums = []sumGauge{
-		{gauge("state_bytes", "Bytes of customers at rest."), func(s *pipeline.Stats) int64 { return s.StateBytes }},
-		{gauge("state_held_bytes", "Memory reserved for customers at rest."), func(s *pipeline.Stats) int64 { return s.StateHeld }},
-		{gauge("customers", "Customers."), func(s *pipeline.Stats) int64 { return s.Customers }},
-		{gauge("working_set", "Customers touched since the last checkpoint."), func(s *pipeline.Stats) int64 { return s.WorkingSet }},
-		{gauge("timers", "Customers that wait for a deadline."), func(s *pipeline.Stats) int64 { return s.Timers }},
-		{gauge("timers_due", "Customers whose deadline has come and is not processed yet."), func(s *pipeline.Stats) int64 { return s.TimersDue }},
-		{gauge("rows_pending", "Customers whose rows are not written yet."), func(s *pipeline.Stats) int64 { return s.RowsPending }},
+		{ns.gauge("state_bytes", "Bytes of customers at rest."), func(s *pipeline.Stats) int64 { return s.StateBytes }},
+		{ns.gauge("state_held_bytes", "Memory reserved for customers at rest."), func(s *pipeline.Stats) int64 { return s.StateHeld }},
+		{ns.gauge("customers", "Customers."), func(s *pipeline.Stats) int64 { return s.Customers }},
+		{ns.gauge("working_set", "Customers touched since the last checkpoint."), func(s *pipeline.Stats) int64 { return s.WorkingSet }},
+		{ns.gauge("timers", "Customers that wait for a deadline."), func(s *pipeline.Stats) int64 { return s.Timers }},
+		{ns.gauge("timers_due", "Customers whose deadline has come and is not processed yet."), func(s *pipeline.Stats) int64 { return s.TimersDue }},
+		{ns.gauge("rows_pending", "Customers whose rows are not written yet."), func(s *pipeline.Stats) int64 { return s.RowsPending }},
 	}
 	for _, kind := range pipeline.ErrorKinds() {
 		m.deadLetters.WithLabelValues(kind) // an alert needs the zero
@@ -89,7 +121,7 @@ func newMetrics(r *Runner) *metrics {
 func (m *metrics) all() []prometheus.Collector {
 	return []prometheus.Collector{
 		m, m.checkpoint, m.events, m.deadLetters, m.transitions, m.late, m.corrections, m.duplicates, m.ignored,
-		m.withdrawn, m.forced, m.unmatched,
+		m.withdrawn, m.forced, m.unmatched, m.stalled, m.heard,
 	}
 }
 
@@ -114,7 +146,7 @@ func (m *metrics) clientOpts(reg prometheus.Registerer) []kgo.Opt {
 	if reg == nil {
 		return nil
 	}
-	return []kgo.Opt{kgo.WithHooks(kprom.NewMetrics("zyklus_kafka", kprom.Registerer(reg)))}
+	return []kgo.Opt{kgo.WithHooks(kprom.NewMetrics(string(m.r.o.namespace())+"_kafka", kprom.Registerer(reg)))}
 }
 
 // Describe implements prometheus.Collector.
@@ -227,6 +259,7 @@ func (a *attempt) show() {
 	now := copyStats(a.task.Stats())
 	a.s.r.metrics.count(a.s.partition, a.shown, now)
 	a.s.figures.set(now, a.position)
+	a.s.note.Store(&note{reached: a.reached, last: slices.Clone(a.last), sample: slices.Clone(a.sample)})
 	a.shown, a.shownAt = now, time.Now()
 }
 

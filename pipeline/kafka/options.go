@@ -17,6 +17,18 @@ type Options struct {
 
 	ChangelogTopic  string // default zyklus-<group>-changelog
 	DeadLetterTopic string // default zyklus-<group>-dead-letters
+	OutputTopic     string // CloudEvents about what the pipeline found; default zyklus-<group>-outputs
+
+	// Stage names what this Runner does beside the main job; it is part of the names of its metrics.
+	Stage string
+	// Rekeyed says that Topic is what the re-keying stage writes: events of pipeline.DecodeRekeyed, and the markers that
+	// alone say how far time has come.
+	Rekeyed bool
+	// CheckKeys refuses to go on once events of one customer are found in two partitions: the topic is not keyed by
+	// customer, and state would be split silently.
+	CheckKeys bool
+	// Stall says when the source counts as stalled, and what follows.
+	Stall Stall
 
 	// InstanceID makes the process a static member of the group: it keeps its partitions over a restart that is
 	// shorter than the session timeout (45 s), and does not leave the group when it stops. It must be unique in the
@@ -53,6 +65,7 @@ func (o Options) WithDefaults() Options {
 	set(&o.ClientID, "zyklus")
 	set(&o.ChangelogTopic, "zyklus-"+o.Group+"-changelog")
 	set(&o.DeadLetterTopic, "zyklus-"+o.Group+"-dead-letters")
+	set(&o.OutputTopic, "zyklus-"+o.Group+"-outputs")
 	set(&o.CheckpointInterval, time.Second)
 	set(&o.MaxPoll, 2000)
 	set(&o.FetchMaxBytes, 16<<20)

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/sourcegraph/conc"
 	"github.com/sourcegraph/conc/pool"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -24,9 +25,9 @@ import (
 
 // Deps are what a Runner works with.
 type Deps struct {
-	Sink       pipeline.Sink
+	Sink       pipeline.Sink // default: none, for Tasks without rows
 	NewTask    func(topic string, partition int32) Task
-	NewDecoder func() Decoder
+	NewDecoder func() Decoder        // not needed for a topic that is Options.Rekeyed
 	Now        func() time.Time      // wall clock for event time; default time.Now
 	Log        *slog.Logger          // default: none
 	Registerer prometheus.Registerer // default: no metrics
@@ -37,6 +38,8 @@ type Deps struct {
 	// Crash is called at the steps of a checkpoint, for tests that kill the process there: `encoded`, `produced` (not
 	// committed yet), `committed`, and `written` (rows are stored, not acknowledged yet). It may be nil.
 	Crash func(step string)
+
+	letters int32 // partitions of the dead-letter topic
 }
 
 func (d *Deps) crash(step string) {
@@ -46,8 +49,11 @@ func (d *Deps) crash(step string) {
 }
 
 func (d *Deps) complete() error {
-	if d.Sink == nil || d.NewTask == nil || d.NewDecoder == nil {
-		return errors.New("kafka: a Runner needs Sink, NewTask and NewDecoder")
+	if d.NewTask == nil {
+		return errors.New("kafka: a Runner needs NewTask")
+	}
+	if d.Sink == nil {
+		d.Sink = noSink{}
 	}
 	if d.Now == nil {
 		d.Now = time.Now
@@ -74,6 +80,9 @@ type Runner struct {
 	feed     *feed
 	restores chan struct{} // a token for each restore under way
 	answered atomic.Int64  // Unix nanoseconds of the last answer of the watch
+	guard    *guard        // of the watch alone
+
+	partitions int // of the topic
 
 	cancel context.CancelFunc // ends Run
 	wg     conc.WaitGroup     // of sessions
@@ -95,8 +104,12 @@ func New(o Options, d Deps) (*Runner, error) {
 		return nil, err
 	}
 	o = o.WithDefaults()
+	if o.Rekeyed && (o.CheckKeys || len(o.Stall.Limits) > 0) {
+		return nil, errors.New("kafka: keys and silence are watched where sources are read, not behind the re-keying stage")
+	}
 	r := &Runner{
-		o: o, d: d, sessions: map[int32]*session{}, restores: make(chan struct{}, o.Restores), cancel: func() {},
+		guard: newGuard(o.Stall),
+		o:     o, d: d, sessions: map[int32]*session{}, restores: make(chan struct{}, o.Restores), cancel: func() {},
 	}
 	r.metrics = newMetrics(r)
 	return r, nil
@@ -110,6 +123,9 @@ func (r *Runner) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
+		return err
+	}
+	if err := r.count(ctx); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -129,6 +145,32 @@ func (r *Runner) Run(ctx context.Context) error {
 	err := loops.Wait()
 	r.stop()
 	return errors.Join(r.failed(), err)
+}
+
+// CountPartitions returns how many partitions topics have, 0 for one that does not exist.
+func CountPartitions(ctx context.Context, o Options, topics ...string) (counts map[string]int32, err error) {
+	o = o.WithDefaults()
+	err = o.withAdmin(ctx, func(adm *kadm.Client) error {
+		have, err := adm.ListTopics(ctx, topics...)
+		if err != nil {
+			return o.explain(err)
+		}
+		counts = map[string]int32{}
+		for _, t := range topics {
+			counts[t] = int32(len(have[t].Partitions))
+		}
+		return nil
+	})
+	return counts, err
+}
+
+// count learns how many partitions topics have.
+func (r *Runner) count(ctx context.Context) error {
+	have, err := CountPartitions(ctx, r.o, r.o.Topic, r.o.DeadLetterTopic)
+	if err == nil {
+		r.partitions, r.d.letters = int(have[r.o.Topic]), have[r.o.DeadLetterTopic]
+	}
+	return err
 }
 
 func (r *Runner) open() (err error) {

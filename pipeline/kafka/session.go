@@ -27,6 +27,10 @@ type session struct {
 	end       atomic.Pointer[endOffset] // newest answer of the watch
 	committed atomic.Int64              // position of the last checkpoint; -1 before the first
 	told      atomic.Int64              // of those, what the group was told last
+	note      atomic.Pointer[note]      // what the other members are told
+	noted     string                    // what they were told last; of commitOffsets alone
+	bounds    atomic.Pointer[bounds]    // newest judgement of the guard
+	alerts    chan Alert                // to put into the next checkpoint
 	figures   figures
 }
 
@@ -49,7 +53,7 @@ const (
 var phaseNames = [...]string{"fencing", "restoring", "comparing", "running", "waiting", "ended"}
 
 func newSession(r *Runner, partition int32) *session {
-	s := &session{r: r, partition: partition, done: make(chan struct{}),
+	s := &session{r: r, partition: partition, done: make(chan struct{}), alerts: make(chan Alert, 16),
 		log: r.d.Log.With("topic", r.o.Topic, "partition", partition)}
 	s.hard, s.lose = context.WithCancel(context.Background())
 	s.soft, s.revoke = context.WithCancel(s.hard)

@@ -24,6 +24,8 @@ type Task interface {
 	SetPosition(next int64)
 	// AdvanceClock says that everything appended up to now, Unix milliseconds, has been processed.
 	AdvanceClock(now int64)
+	// Hold bounds clock and watermark.
+	Hold(h pipeline.Hold)
 	// Drain fires due timers of at most max customers and reports whether more are due.
 	Drain(max int) (more bool)
 	// Full asks for a checkpoint before its time.
@@ -41,7 +43,10 @@ type Task interface {
 	Close()
 }
 
-var _ Task = (*pipeline.Task)(nil)
+var (
+	_ Task = (*pipeline.Task)(nil)
+	_ Task = (*pipeline.Rekeyer)(nil)
+)
 
 // Decoder turns a record into an Event. The error is nil, a *pipeline.RecordError or pipeline.ErrIgnored. The record, and
 // what the Event takes from it, is overwritten after the Event has been processed. Each attempt has its own Decoder, so

@@ -22,7 +22,7 @@ const deadLetterRetention = 14 * 24 * time.Hour
 func EnsureTopics(ctx context.Context, o Options, inputPartitions int32) error {
 	o = o.WithDefaults()
 	return o.withAdmin(ctx, func(adm *kadm.Client) error {
-		have, err := adm.ListTopics(ctx, o.Topic, o.ChangelogTopic, o.DeadLetterTopic)
+		have, err := adm.ListTopics(ctx, o.Topic, o.ChangelogTopic, o.DeadLetterTopic, o.OutputTopic)
 		if err != nil {
 			return o.explain(err)
 		}
@@ -57,8 +57,9 @@ func (o *Options) createInternal(ctx context.Context, adm *kadm.Client, have kad
 			"max.message.bytes": strconv.Itoa(maxMessage),
 			"retention.ms":      strconv.FormatInt(deadLetterRetention.Milliseconds(), 10),
 		},
+		o.OutputTopic: {"cleanup.policy": "delete"},
 	}
-	for _, topic := range []string{o.ChangelogTopic, o.DeadLetterTopic} {
+	for _, topic := range []string{o.ChangelogTopic, o.DeadLetterTopic, o.OutputTopic} {
 		if !errors.Is(have[topic].Err, kerr.UnknownTopicOrPartition) {
 			continue
 		}
@@ -130,7 +131,7 @@ func (o *Options) explain(err error) error {
 }
 
 func (o *Options) check(ctx context.Context, adm *kadm.Client) error {
-	have, err := adm.ListTopics(ctx, o.Topic, o.ChangelogTopic, o.DeadLetterTopic)
+	have, err := adm.ListTopics(ctx, o.Topic, o.ChangelogTopic, o.DeadLetterTopic, o.OutputTopic)
 	if err != nil {
 		return o.explain(err)
 	}
@@ -138,7 +139,7 @@ func (o *Options) check(ctx context.Context, adm *kadm.Client) error {
 		return err
 	}
 	n := len(have[o.Topic].Partitions)
-	for _, topic := range []string{o.ChangelogTopic, o.DeadLetterTopic} {
+	for _, topic := range []string{o.ChangelogTopic, o.DeadLetterTopic, o.OutputTopic} {
 		if err := o.checkInternal(have, topic, n); err != nil {
 			return err
 		}
@@ -166,7 +167,7 @@ func (o *Options) checkInternal(have kadm.TopicDetails, topic string, n int) err
 		return fmt.Errorf("internal topic %s does not exist: run zyklus migrate", topic)
 	case t.Err != nil:
 		return fmt.Errorf("internal topic %s: %w", topic, t.Err)
-	case len(t.Partitions) != n:
+	case len(t.Partitions) != n && topic == o.ChangelogTopic:
 		return fmt.Errorf("internal topic %s has %d partitions, input topic %s has %d: customers would change partition without their state; use a new group, and zyklus migrate for its topics",
 			topic, len(t.Partitions), o.Topic, n)
 	}

@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -20,7 +21,8 @@ type transactions struct {
 	crash     func(step string)
 	records   []kgo.Record // reused: a flushed record belongs to us again
 
-	known, knownToo string // topics that awaitKnown has seen; there are two
+	known   []place // that awaitKnown has seen; few
+	letters int32   // partitions of the dead-letter topic
 }
 
 // openTransactions fences every other producer of the partition and waits until their open transaction is resolved.
@@ -39,7 +41,7 @@ func openTransactions(ctx context.Context, o *Options, partition int32, d *Deps)
 		cl.Close()
 		return nil, fmt.Errorf("fence former producers of %s: %w", o.transactionalID(partition), err)
 	}
-	return &transactions{cl: cl, o: o, partition: partition, crash: d.crash}, nil
+	return &transactions{cl: cl, o: o, partition: partition, crash: d.crash, letters: max(d.letters, 1)}, nil
 }
 
 func (t *transactions) close() { t.cl.Close() }
@@ -71,7 +73,11 @@ func (t *transactions) produce(ctx context.Context, cp *pipeline.Checkpoint) err
 	}
 	at := time.Now()
 	for i := range cp.DeadLetters {
-		t.records = append(t.records, deadLetterRecord(t.o.DeadLetterTopic, t.partition, &cp.DeadLetters[i], at))
+		t.records = append(t.records, deadLetterRecord(t.o.DeadLetterTopic, t.partition%t.letters, &cp.DeadLetters[i], at))
+	}
+	for i := range cp.Outputs {
+		o := &cp.Outputs[i]
+		t.records = append(t.records, kgo.Record{Topic: o.Topic, Partition: o.Partition, Key: o.Key, Value: o.Value})
 	}
 	for i := range t.records {
 		t.cl.Produce(ctx, &t.records[i], first.note)
@@ -83,7 +89,7 @@ func (t *transactions) produce(ctx context.Context, cp *pipeline.Checkpoint) err
 		return err
 	}
 	for i := range t.records {
-		if err := t.awaitKnown(ctx, t.records[i].Topic); err != nil {
+		if err := t.awaitKnown(ctx, place{t.records[i].Topic, t.records[i].Partition}); err != nil {
 			return err
 		}
 	}
@@ -91,23 +97,29 @@ func (t *transactions) produce(ctx context.Context, cp *pipeline.Checkpoint) err
 	return nil
 }
 
-// awaitKnown waits until the client itself knows the topic that it has just produced to for the first time. franz-go
+// place is a partition of a topic.
+type place struct {
+	topic     string
+	partition int32
+}
+
+// awaitKnown waits until the client itself knows the partition that it has just produced to for the first time. franz-go
 // v1.22.2 hands the records to the broker before it stores the topic's partitions, and EndTransaction looks for written
 // partitions among the stored ones: if it comes in between it finds none, aborts what the broker has acknowledged, and
 // returns no error: the state would be behind its rows.
-func (t *transactions) awaitKnown(ctx context.Context, topic string) error {
-	if topic == t.known || topic == t.knownToo {
+func (t *transactions) awaitKnown(ctx context.Context, p place) error {
+	if n := len(t.known); n > 0 && t.known[n-1] == p || slices.Contains(t.known, p) {
 		return nil
 	}
 	for {
-		if leader, epoch, _ := t.cl.PartitionLeader(topic, t.partition); leader >= 0 || epoch >= 0 {
+		if leader, epoch, _ := t.cl.PartitionLeader(p.topic, p.partition); leader >= 0 || epoch >= 0 {
 			break
 		}
 		if sleep(ctx, time.Millisecond); ctx.Err() != nil {
 			return ctx.Err()
 		}
 	}
-	t.known, t.knownToo = topic, t.known
+	t.known = append(t.known, p)
 	return nil
 }
 

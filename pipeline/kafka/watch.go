@@ -2,8 +2,12 @@ package kafka
 
 import (
 	"context"
+	"fmt"
+	"maps"
+	"slices"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -21,8 +25,97 @@ func (r *Runner) watch(ctx context.Context) error {
 		}
 		sessions := r.snapshot()
 		r.askEnds(ctx, sessions)
-		if n%4 == 0 {
-			r.commitOffsets(sessions)
+		if n%4 != 0 {
+			continue
+		}
+		r.commitOffsets(sessions)
+		if r.o.CheckKeys || len(r.o.Stall.Limits) > 0 {
+			if err := r.compareNotes(ctx, sessions); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// compareNotes judges by the notes of all partitions whether the source is stalled, and whether it is keyed by customer.
+func (r *Runner) compareNotes(ctx context.Context, sessions []*session) error {
+	notes, err := r.notes(ctx, sessions)
+	if err != nil {
+		r.d.Log.Debug("reading what other members tell", "error", err)
+		return nil // no answer, no judgement
+	}
+	partitions := slices.Sorted(maps.Keys(notes))
+	list := make([]note, len(partitions))
+	for i, p := range partitions {
+		list[i] = notes[p]
+		for k := range i {
+			if r.o.CheckKeys && list[k].sample.meet(list[i].sample) {
+				return fmt.Errorf("topic %s is not keyed by customer: events of one customer are in partitions %d and %d, and their state would be split; set key: other for this source, with a new group, so that events are re-keyed first",
+					r.o.Topic, partitions[k], p)
+			}
+		}
+	}
+	if len(r.o.Stall.Limits) == 0 {
+		return nil
+	}
+	alerts := r.guard.judge(list, r.partitions)
+	for _, a := range alerts {
+		r.raise(a, sessions)
+	}
+	b := r.guard.bounds()
+	r.metrics.setStalled(r.guard)
+	for _, s := range sessions {
+		s.bounds.Store(b)
+	}
+	return nil
+}
+
+// notes returns those of all partitions that have one: of our own sessions as they are, of others as committed.
+func (r *Runner) notes(ctx context.Context, sessions []*session) (map[int32]note, error) {
+	ctx, cancel := context.WithTimeout(ctx, watchLimit)
+	defer cancel()
+	offsets, err := kadm.NewClient(r.group).FetchOffsets(ctx, r.o.Group)
+	if err != nil {
+		return nil, err
+	}
+	notes := map[int32]note{}
+	for p, o := range offsets[r.o.Topic] {
+		if n, ok := parseNote(o.Metadata); ok && o.Err == nil {
+			notes[p] = n
+		}
+	}
+	for _, s := range sessions {
+		own := s.note.Load()
+		if own == nil {
+			continue
+		}
+		n := *own
+		for i, at := range notes[s.partition].last { // a session forgets what the one before it heard
+			if i < len(n.last) && at > n.last[i] {
+				n.last = slices.Clone(n.last)
+				n.last[i] = at
+			}
+		}
+		notes[s.partition] = n
+	}
+	return notes, nil
+}
+
+// raise logs an alert and lets the owner of the topic's first partition tell it.
+func (r *Runner) raise(a Alert, sessions []*session) {
+	if a.Resumed {
+		r.d.Log.Info("source is back", "source", a.Source, "family", a.Family)
+	} else {
+		r.d.Log.Warn("source is stalled", "source", a.Source, "family", a.Family, "last_event", time.UnixMilli(a.Last).UTC(),
+			"limit", a.Limit, "time_stands_still", a.Required)
+	}
+	for _, s := range sessions {
+		if s.partition != 0 {
+			continue
+		}
+		select {
+		case s.alerts <- a:
+		default: // as many are waiting as there are families
 		}
 	}
 }
@@ -51,13 +144,19 @@ func (r *Runner) askEnds(ctx context.Context, sessions []*session) {
 	}
 }
 
-// commitOffsets tells the group, for lag tools, how far sessions have come. Nothing depends on it, so a coordinator that
-// is slow to answer is not waited for.
+// commitOffsets tells the group how far sessions have come, for lag tools, and their notes. Positions do not depend on
+// it, so a coordinator that is slow to answer is not waited for.
 func (r *Runner) commitOffsets(sessions []*session) {
-	offsets := map[int32]kgo.EpochOffset{}
+	offsets, notes := map[int32]kgo.EpochOffset{}, map[int32]string{}
 	for _, s := range sessions {
-		if at := s.committed.Load(); at >= 0 && at != s.told.Swap(at) {
-			offsets[s.partition] = kgo.EpochOffset{Epoch: -1, Offset: at}
+		text := ""
+		if n := s.note.Load(); n != nil {
+			text = n.text()
+		}
+		at := s.committed.Load()
+		if before := s.told.Swap(at); at >= 0 && (at != before || text != s.noted) {
+			offsets[s.partition], notes[s.partition] = kgo.EpochOffset{Epoch: -1, Offset: at}, text
+			s.noted = text
 		}
 	}
 	if len(offsets) == 0 {
@@ -65,6 +164,15 @@ func (r *Runner) commitOffsets(sessions []*session) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
+	ctx = kgo.PreCommitFnContext(ctx, func(req *kmsg.OffsetCommitRequest) error {
+		for i := range req.Topics {
+			for k := range req.Topics[i].Partitions {
+				p := &req.Topics[i].Partitions[k]
+				p.Metadata = kmsg.StringPtr(notes[p.Partition])
+			}
+		}
+		return nil
+	})
 	r.group.CommitOffsetsSync(ctx, map[string]map[int32]kgo.EpochOffset{r.o.Topic: offsets},
 		func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, _ *kmsg.OffsetCommitResponse, err error) {
 			if err != nil {

@@ -37,6 +37,12 @@ func write(ctx context.Context, sink pipeline.Sink, b *pipeline.Batch) error {
 	return err
 }
 
+// noSink is for Tasks without rows.
+type noSink struct{}
+
+func (noSink) Write(context.Context, *pipeline.Batch) error          { return nil }
+func (noSink) Version(context.Context, string, int32) (int64, error) { return 0, nil }
+
 // start begins to write b. The result comes through w.done, which must be received before the next start.
 func (w *writer) start(b *pipeline.Batch) {
 	w.busy = true

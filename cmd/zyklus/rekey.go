@@ -1,0 +1,121 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/spf13/cobra"
+
+	"zyklus/cmd/zyklus/internal/config"
+	"zyklus/pipeline"
+	"zyklus/pipeline/kafka"
+)
+
+// newRekeying returns a Runner for each source that is re-keyed; none if the main job reads its one source itself.
+func newRekeying(ctx context.Context, cfg *config.Config, log *slog.Logger, metrics prometheus.Registerer) (runners []*kafka.Runner, err error) {
+	if !cfg.Rekeyed() {
+		return nil, nil
+	}
+	events := kafkaOptions(cfg)
+	topics := []string{events.Topic}
+	for _, s := range cfg.Inputs() {
+		topics = append(topics, s.Topic)
+	}
+	partitions, err := kafka.CountPartitions(ctx, events, topics...)
+	if err != nil {
+		return nil, err
+	}
+	options := pipeline.RekeyOptions{Topic: events.Topic, Partitions: partitions[events.Topic]}
+	delete(partitions, events.Topic)
+	options.Set = pipeline.NewChannelSet(partitions)
+	for _, s := range cfg.Inputs() {
+		o := options
+		o.Skew, o.WallClock, o.Held = s.Skew, s.Clock == "wall", s.Required
+		deps := kafka.Deps{
+			Log: log.With("stage", "rekey"), Crash: crashPoint(),
+			Registerer: prometheus.WrapRegistererWith(prometheus.Labels{"topic": s.Topic}, metrics),
+			NewTask: func(topic string, partition int32) kafka.Task {
+				return pipeline.NewRekeyer(o, topic, partition)
+			},
+		}
+		if deps.NewDecoder, err = decoders(cfg, &s); err != nil {
+			return nil, err
+		}
+		r, err := kafka.New(rekeyOptions(cfg, &s), deps)
+		if err != nil {
+			return nil, err
+		}
+		runners = append(runners, r)
+	}
+	return runners, nil
+}
+
+// sourceTopics lists the topics of all sources.
+func sourceTopics(cfg *config.Config) (topics []string) {
+	for _, s := range cfg.Inputs() {
+		topics = append(topics, s.Topic)
+	}
+	return topics
+}
+
+// sourceFlag gives a command that writes to a source the flag --source and returns what finds the source.
+func sourceFlag(cmd *cobra.Command) func(*config.Config) (config.Source, error) {
+	name := cmd.Flags().String("source", "", "name of the source to write to, where there are several")
+	return func(cfg *config.Config) (config.Source, error) {
+		if source, ok := cfg.Input(*name); ok {
+			return source, nil
+		}
+		var names []string
+		for _, s := range cfg.Inputs() {
+			names = append(names, s.Name)
+		}
+		return config.Source{}, usageError{fmt.Errorf("--source %q is none of the sources: give one of %s", *name, strings.Join(names, ", "))}
+	}
+}
+
+// sourceOptions are for writing to the topic of a source.
+func sourceOptions(cfg *config.Config, source *config.Source) kafka.Options {
+	o := kafkaOptions(cfg)
+	o.Topic = source.Topic
+	return o
+}
+
+// checkTopics reports what is missing of the topics of all stages.
+func checkTopics(ctx context.Context, cfg *config.Config) error {
+	if err := kafka.CheckTopics(ctx, kafkaOptions(cfg)); err != nil {
+		return err
+	}
+	if !cfg.Rekeyed() {
+		return nil
+	}
+	for _, s := range cfg.Inputs() {
+		if err := kafka.CheckTopics(ctx, rekeyOptions(cfg, &s)); err != nil {
+			return fmt.Errorf("source %s: %w", s.Name, err)
+		}
+	}
+	return nil
+}
+
+// ensureTopics creates the internal topics of all stages. Topics of sources belong to their producers, except on an
+// embedded broker.
+func ensureTopics(ctx context.Context, cfg *config.Config) error {
+	internal, input := int32(cfg.Kafka.Partitions), int32(0)
+	if cfg.Kafka.Embedded {
+		input = internal
+	}
+	if !cfg.Rekeyed() {
+		return kafka.EnsureTopics(ctx, kafkaOptions(cfg), input)
+	}
+	if err := kafka.EnsureTopics(ctx, kafkaOptions(cfg), internal); err != nil {
+		return err
+	}
+	for _, s := range cfg.Inputs() {
+		if err := kafka.EnsureTopics(ctx, rekeyOptions(cfg, &s), input); err != nil {
+			return fmt.Errorf("source %s: %w", s.Name, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,81 @@
+package kafka
+
+import (
+	"encoding/base64"
+	"slices"
+
+	"zyklus/pipeline"
+)
+
+// note is what a partition's owner tells the other members of the group. It travels as metadata of the committed group
+// offset, so every process can judge over all partitions, at once after a restart, without a topic or service for it.
+type note struct {
+	reached int64    // instant up to which the partition has been read, Unix milliseconds; 0 if unknown
+	last    []int64  // event time of the last believable event, by watched family; 0 for none
+	sample  smallest // of hashes of customer ids
+}
+
+// sampleSize is how many hashes a note keeps. If a topic is not keyed by customer, the customers of the smallest hashes
+// are among the samples of several partitions; one is proof enough.
+const sampleSize = 16
+
+// smallest are the smallest distinct values seen, sorted.
+type smallest []uint64
+
+// add notes a value.
+func (k *smallest) add(v uint64) {
+	if n := len(*k); n == sampleSize && v >= (*k)[n-1] {
+		return
+	}
+	i, found := slices.BinarySearch(*k, v)
+	if found {
+		return
+	}
+	if len(*k) == sampleSize {
+		*k = (*k)[:sampleSize-1]
+	}
+	*k = slices.Insert(*k, i, v)
+}
+
+// meet reports whether two samples have a value in common.
+func (k smallest) meet(o smallest) bool {
+	for _, v := range k {
+		if _, found := slices.BinarySearch(o, v); found {
+			return true
+		}
+	}
+	return false
+}
+
+const noteFormat = 1
+
+// text encodes the note; at most some 250 bytes, of the 4,096 that brokers take by default.
+func (n *note) text() string {
+	b := pipeline.AppendInt([]byte{noteFormat}, n.reached)
+	b = pipeline.AppendUint(b, uint64(len(n.last)))
+	for _, at := range n.last {
+		b = pipeline.AppendInt(b, at)
+	}
+	b = pipeline.AppendUint(b, uint64(len(n.sample)))
+	for _, v := range n.sample {
+		b = pipeline.AppendUint64(b, v)
+	}
+	return base64.RawStdEncoding.EncodeToString(b)
+}
+
+// parseNote reads what text wrote. Metadata of another kind or version is no note.
+func parseNote(text string) (n note, ok bool) {
+	b, err := base64.RawStdEncoding.DecodeString(text)
+	if err != nil || len(b) == 0 || b[0] != noteFormat {
+		return n, false
+	}
+	r := pipeline.NewReader(b[1:])
+	n.reached = r.Int()
+	for i := r.Count(); i > 0; i-- {
+		n.last = append(n.last, r.Int())
+	}
+	for i := r.Count(); i > 0; i-- {
+		n.sample = append(n.sample, r.Uint64())
+	}
+	return n, r.Err() == nil && r.Len() == 0 && len(n.sample) <= sampleSize && slices.IsSorted(n.sample)
+}

@@ -1,0 +1,306 @@
+package pipeline
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+)
+
+// The re-keying stage makes one topic of events, keyed by customer, out of sources that are not: of several topics, or
+// of records keyed by anything else. A Rekeyer is its work on one partition of a source, which is called a channel.
+//
+// Time passes through the stage in step with the events. Each transaction of a channel ends with a marker in every
+// partition of the events' topic, which says how far time has come in the channel: what the channel brought up to
+// there stands before it. A Task takes the least of all channels for its clock, so that a channel that lags, or a
+// source that is held, holds time for all.
+
+// Output is a record that a checkpoint's transaction writes to a topic.
+type Output struct {
+	Topic      string
+	Partition  int32
+	Key, Value []byte
+}
+
+// Marker says how far time has come in one channel.
+type Marker struct {
+	Channel uint64
+	Set     ChannelSet
+	Clock   int64 // Unix milliseconds
+	Hold    Hold
+}
+
+// ChannelSet identifies the channels that there are: time is known only once all have been heard of.
+type ChannelSet struct {
+	Digest uint64
+	Count  int
+}
+
+// NewChannelSet returns the set of all partitions of some topics, given as pairs of name and number of partitions.
+func NewChannelSet(topics map[string]int32) (set ChannelSet) {
+	for topic, n := range topics {
+		for p := range n {
+			set.Digest += Channel(topic, p) // of any order
+			set.Count++
+		}
+	}
+	return set
+}
+
+// Channel identifies a partition of a source's topic.
+func Channel(topic string, partition int32) uint64 {
+	return xxhash.Sum64String(fmt.Sprintf("%s/%d", topic, partition))
+}
+
+// First byte of the values in the events' topic. A value of a later layout gets another one.
+const (
+	rekeyedEvent  = 1
+	rekeyedMarker = 2
+)
+
+// DecodeRekeyed reads a record of the events' topic: an event, whose slices then alias key and value, or a marker.
+func DecodeRekeyed(key, value []byte, e *Event, m *Marker) (marker bool, err error) {
+	if len(value) == 0 {
+		return false, fmt.Errorf("%w: an empty record", errCorrupt)
+	}
+	switch value[0] {
+	case rekeyedEvent:
+		err = DecodeEvent(value[1:], e)
+		if e.Customer = key; err == nil && (len(key) == 0 || len(key) > MaxID || e.Kind == KindHeartbeat || !instant(e.At)) {
+			err = fmt.Errorf("%w: an event without customer or time", errCorrupt)
+		}
+		return false, err
+	case rekeyedMarker:
+		r := Reader{b: value[1:]}
+		*m = Marker{Channel: r.Uint64(), Set: ChannelSet{Digest: r.Uint64(), Count: int(r.Uint())}}
+		m.Clock, m.Hold.Clock, m.Hold.Settled = r.Int(), r.Int(), r.Int()
+		if m.Set.Count < 1 && r.Err() == nil {
+			return true, fmt.Errorf("%w: a marker of no channels", errCorrupt)
+		}
+		return true, r.Err()
+	}
+	return false, fmt.Errorf("%w: a record of layout %d: was it written by a newer version?", errCorrupt, value[0])
+}
+
+func appendMarker(dst []byte, m *Marker) []byte {
+	dst = AppendUint64(append(dst, rekeyedMarker), m.Channel)
+	dst = AppendUint(AppendUint64(dst, m.Set.Digest), uint64(m.Set.Count))
+	return AppendInt(AppendInt(AppendInt(dst, m.Clock), m.Hold.Clock), m.Hold.Settled)
+}
+
+// Channels is what a Task has heard of the channels.
+type Channels struct {
+	set   ChannelSet
+	heard []Marker // one for each channel, the last
+}
+
+// Take notes a marker and returns how far time has come in all channels. It reports false while one of them has not
+// been heard of.
+func (c *Channels) Take(m *Marker) (clock int64, hold Hold, ok bool) {
+	if m.Set != c.set {
+		c.set, c.heard = m.Set, c.heard[:0]
+	}
+	i := slices.IndexFunc(c.heard, func(h Marker) bool { return h.Channel == m.Channel })
+	if i < 0 {
+		i = len(c.heard)
+		c.heard = append(c.heard, *m)
+	}
+	earlier := c.heard[i].Clock
+	c.heard[i] = *m
+	c.heard[i].Clock = max(m.Clock, earlier) // a new owner may have less to tell at first
+	if len(c.heard) < c.set.Count {
+		return 0, NoHold(), false
+	}
+	clock, hold = Never, NoHold()
+	for i := range c.heard {
+		clock, hold = min(clock, c.heard[i].Clock), hold.And(c.heard[i].Hold)
+	}
+	return clock, hold, true
+}
+
+// RekeyOptions are what a Rekeyer is made of.
+type RekeyOptions struct {
+	Topic      string // of the events
+	Partitions int32  // of that topic
+	Set        ChannelSet
+	Skew       time.Duration // how much later than its append time an event is believed
+	WallClock  bool          // whether the wall clock moves a caught-up channel's clock
+	Held       bool          // whether the clock stands still until the first Hold
+}
+
+// Rekeyer writes the events of one channel, a partition of a source, to the events' topic. Like a Task it does no I/O
+// and reads no clock; it keeps no state but its position and clock.
+type Rekeyer struct {
+	o       RekeyOptions
+	channel uint64
+
+	clock    int64
+	hold     Hold
+	position int64
+	number   uint64
+	moved    bool
+	letters  []DeadLetter
+	outputs  []Output
+	arena    []byte
+	stats    Stats
+}
+
+// NewRekeyer returns the Rekeyer of a partition of a source's topic.
+func NewRekeyer(o RekeyOptions, topic string, partition int32) *Rekeyer {
+	r := &Rekeyer{o: o, channel: Channel(topic, partition), position: -1, hold: NoHold()}
+	if o.Held {
+		r.hold = Hold{}
+	}
+	return r
+}
+
+// How much a Rekeyer gathers before it asks for a transaction.
+const (
+	fullOutputs = 20_000
+	fullBytes   = 8 << 20
+)
+
+// Position returns the offset of the next record to consume, -1 for the topic's first.
+func (r *Rekeyer) Position() int64 { return r.position }
+
+// SetPosition says that all records before next have been dealt with.
+func (r *Rekeyer) SetPosition(next int64) {
+	r.moved = r.moved || next != r.position
+	r.position = next
+}
+
+// Version returns 0: a Rekeyer has no rows.
+func (r *Rekeyer) Version() int64 { return 0 }
+
+// Reject takes a record that could not be decoded: it becomes a dead letter.
+func (r *Rekeyer) Reject(l DeadLetter) {
+	if l.At == 0 {
+		l.At = r.clock
+	}
+	r.letters = append(r.letters, l)
+	r.stats.DeadLetters[l.Kind]++
+}
+
+// Ignore counts a record of an id that is no person.
+func (r *Rekeyer) Ignore() { r.stats.Ignored++ }
+
+// AdvanceClock says that everything appended up to now, Unix milliseconds, has been processed.
+func (r *Rekeyer) AdvanceClock(now int64) {
+	if r.o.WallClock {
+		r.observe(now)
+	}
+}
+
+// Hold replaces the bounds in force. They travel with the channel's markers.
+func (r *Rekeyer) Hold(h Hold) {
+	r.moved = r.moved || h != r.hold
+	r.hold = h
+}
+
+func (r *Rekeyer) observe(at int64) {
+	if at = min(at, r.hold.Clock); at > r.clock {
+		r.clock, r.moved = at, true
+	}
+}
+
+// Process passes one event on, to the partition of its customer.
+func (r *Rekeyer) Process(e *Event, believable int64) {
+	r.stats.Events++
+	if l, ok := future(e, believable, r.o.Skew.Milliseconds()); ok {
+		r.Reject(l)
+		return
+	}
+	r.observe(e.At)
+	if e.Kind == KindHeartbeat {
+		return
+	}
+	key := r.keep(func(b []byte) []byte { return append(b, e.Customer...) })
+	r.outputs = append(r.outputs, Output{
+		Topic: r.o.Topic, Partition: int32(xxhash.Sum64(e.Customer) % uint64(r.o.Partitions)), Key: key,
+		Value: r.keep(func(b []byte) []byte { return AppendEvent(append(b, rekeyedEvent), e) }),
+	})
+}
+
+// keep appends to the arena and returns what was appended. When the arena grows, earlier slices keep its old memory.
+func (r *Rekeyer) keep(appendTo func([]byte) []byte) []byte {
+	n := len(r.arena)
+	r.arena = appendTo(r.arena)
+	return r.arena[n:len(r.arena):len(r.arena)]
+}
+
+// Drain has no timers to fire.
+func (r *Rekeyer) Drain(int) bool { return false }
+
+// Full reports whether a checkpoint is due before its time.
+func (r *Rekeyer) Full() bool {
+	return len(r.outputs) >= fullOutputs || len(r.arena) >= fullBytes || len(r.letters) >= 1<<12
+}
+
+// Pending reports whether anything has changed since the last checkpoint.
+func (r *Rekeyer) Pending() bool { return r.moved || len(r.outputs) > 0 || len(r.letters) > 0 }
+
+// Checkpoint returns the events gathered and, after them, a marker for every partition. The result is valid until
+// Committed.
+func (r *Rekeyer) Checkpoint() *Checkpoint {
+	r.number++
+	m := Marker{Channel: r.channel, Set: r.o.Set, Clock: r.clock, Hold: r.hold}
+	marker := r.keep(func(b []byte) []byte { return appendMarker(b, &m) })
+	for p := range r.o.Partitions {
+		r.outputs = append(r.outputs, Output{Topic: r.o.Topic, Partition: p, Value: marker})
+	}
+	c := &Checkpoint{
+		Number: r.number, Position: r.position, Clock: r.clock, Watermark: r.clock,
+		Changes: []Change{{Key: []byte{metaKey}, Value: r.appendMeta(nil)}}, DeadLetters: r.letters, Outputs: r.outputs,
+	}
+	r.letters, r.moved = nil, false
+	return c
+}
+
+// Committed says that the transaction of the last Checkpoint is committed.
+func (r *Rekeyer) Committed() { r.outputs, r.arena = r.outputs[:0], r.arena[:0] }
+
+func (r *Rekeyer) appendMeta(dst []byte) []byte {
+	dst = AppendUint(append(dst, rekeyFormat), r.number)
+	return AppendInt(AppendInt(dst, r.position), r.clock)
+}
+
+// rekeyFormat tells the record of a Rekeyer from that of a Task.
+const rekeyFormat = 0x80
+
+// Restore takes one record of the changelog.
+func (r *Rekeyer) Restore(key, value []byte) error {
+	if len(key) != 1 || key[0] != metaKey {
+		return fmt.Errorf("%w: changelog key of the re-keying stage", errCorrupt)
+	}
+	in := Reader{b: value}
+	if f := in.Byte(); f != rekeyFormat {
+		return fmt.Errorf("%w: a record of format %d is none of the re-keying stage", errCorrupt, f)
+	}
+	r.number, r.position, r.clock = in.Uint(), in.Int(), in.Int()
+	if in.Err() == nil && (r.position < -1 || !instant(r.clock)) {
+		return fmt.Errorf("%w: position or clock", errCorrupt)
+	}
+	if r.o.Held {
+		r.hold = Hold{Clock: r.clock}
+	}
+	return in.Err()
+}
+
+// Restored ends the restoration.
+func (r *Rekeyer) Restored() error { return nil }
+
+// NextBatch returns nil: a Rekeyer has no rows.
+func (r *Rekeyer) NextBatch(int) *Batch { return nil }
+
+// Acknowledge must not be called.
+func (r *Rekeyer) Acknowledge() { panic("BUG: a Rekeyer has no rows") }
+
+// Stats returns the figures, for reading in the Rekeyer's own goroutine.
+func (r *Rekeyer) Stats() *Stats {
+	r.stats.Clock, r.stats.Watermark = r.clock, r.clock
+	return &r.stats
+}
+
+// Close releases memory.
+func (r *Rekeyer) Close() { *r = Rekeyer{o: r.o} }
