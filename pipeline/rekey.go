@@ -59,20 +59,21 @@ const (
 	rekeyedMarker = 2
 )
 
-// DecodeRekeyed reads a record of the events' topic: an event, whose slices then alias key and value, or a marker.
-func DecodeRekeyed(key, value []byte, e *Event, m *Marker) (marker bool, err error) {
+// RekeyedReader reads the events' topic.
+type RekeyedReader struct {
+	topics []string // names of sources' topics met so far: an event does not make a new string of its origin's
+}
+
+// Decode reads a record: an event, whose slices then alias key and value, or a marker.
+func (d *RekeyedReader) Decode(key, value []byte, e *Event, m *Marker) (marker bool, err error) {
 	if len(value) == 0 {
 		return false, fmt.Errorf("%w: an empty record", errCorrupt)
 	}
+	r := Reader{b: value[1:]}
 	switch value[0] {
 	case rekeyedEvent:
-		err = DecodeEvent(value[1:], e)
-		if e.Customer = key; err == nil && (len(key) == 0 || len(key) > MaxID || e.Kind == KindHeartbeat || !instant(e.At)) {
-			err = fmt.Errorf("%w: an event without customer or time", errCorrupt)
-		}
-		return false, err
+		return false, d.event(&r, key, e)
 	case rekeyedMarker:
-		r := Reader{b: value[1:]}
 		*m = Marker{Channel: r.Uint64(), Set: ChannelSet{Digest: r.Uint64(), Count: int(r.Uint())}}
 		m.Clock, m.Hold.Clock, m.Hold.Settled = r.Int(), r.Int(), r.Int()
 		if m.Set.Count < 1 && r.Err() == nil {
@@ -81,6 +82,45 @@ func DecodeRekeyed(key, value []byte, e *Event, m *Marker) (marker bool, err err
 		return true, r.Err()
 	}
 	return false, fmt.Errorf("%w: a record of layout %d: was it written by a newer version?", errCorrupt, value[0])
+}
+
+func (d *RekeyedReader) event(r *Reader, key []byte, e *Event) error {
+	if err := DecodeEvent(r.Bytes(), e); err != nil {
+		return err
+	}
+	e.Customer = key
+	e.Origin = Origin{Topic: d.topic(r.Bytes()), Partition: int32(r.Uint()), Offset: int64(r.Uint())}
+	e.Raw = r.Bytes()
+	if r.Err() != nil || len(key) == 0 || len(key) > MaxID || e.Kind == KindHeartbeat || !instant(e.At) {
+		return fmt.Errorf("%w: an event without customer, time or origin", errCorrupt)
+	}
+	return nil
+}
+
+// topic returns the name as a string.
+func (d *RekeyedReader) topic(name []byte) string {
+	for _, t := range d.topics {
+		if t == string(name) {
+			return t
+		}
+	}
+	if len(d.topics) == 100 { // more than there can be: they are hostile
+		d.topics = d.topics[:0]
+	}
+	d.topics = append(d.topics, string(name))
+	return d.topics[len(d.topics)-1]
+}
+
+// appendRekeyed appends the record of an event. The original value goes with it where the event may still end as a dead
+// letter.
+func appendRekeyed(dst []byte, e *Event, compact []byte) []byte {
+	dst = AppendBytes(append(dst, rekeyedEvent), compact)
+	dst = AppendBytes(dst, []byte(e.Origin.Topic))
+	dst = AppendUint(AppendUint(dst, uint64(e.Origin.Partition)), uint64(e.Origin.Offset))
+	if !e.Kind.Order() || len(e.Raw) > maxRaw {
+		return AppendUint(dst, 0)
+	}
+	return AppendBytes(dst, e.Raw)
 }
 
 func appendMarker(dst []byte, m *Marker) []byte {
@@ -143,6 +183,7 @@ type Rekeyer struct {
 	letters  []DeadLetter
 	outputs  []Output
 	arena    []byte
+	compact  []byte
 	stats    Stats
 }
 
@@ -215,10 +256,14 @@ func (r *Rekeyer) Process(e *Event, believable int64) {
 	if e.Kind == KindHeartbeat {
 		return
 	}
+	raw := e.Raw
+	e.Raw = nil // appendRekeyed has it for more kinds than AppendEvent
+	r.compact = AppendEvent(r.compact[:0], e)
+	e.Raw = raw
 	key := r.keep(func(b []byte) []byte { return append(b, e.Customer...) })
 	r.outputs = append(r.outputs, Output{
 		Topic: r.o.Topic, Partition: int32(xxhash.Sum64(e.Customer) % uint64(r.o.Partitions)), Key: key,
-		Value: r.keep(func(b []byte) []byte { return AppendEvent(append(b, rekeyedEvent), e) }),
+		Value: r.keep(func(b []byte) []byte { return appendRekeyed(b, e, r.compact) }),
 	})
 }
 

@@ -244,7 +244,7 @@ func TestNotPrepared(t *testing.T) {
 	if code, out, log := cli(t, "migrate", "--config", d.config); code != 0 || !strings.Contains(out, "customers") {
 		t.Fatalf("migrate: exit %d\n%s%s", code, out, log)
 	}
-	migrated := "[events zyklus-shop-changelog zyklus-shop-dead-letters] [shop]"
+	migrated := "[events zyklus-shop-changelog zyklus-shop-dead-letters zyklus-shop-outputs] [shop]"
 	untouched(t, migrated)
 	t.Run("no internal topics", func(t *testing.T) {
 		fails(t, 1, problem("internal topic zyklus-other-changelog does not exist", "zyklus migrate"), "run", "--config", d.config, "--group", "other")

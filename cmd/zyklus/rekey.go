@@ -36,7 +36,7 @@ func newRekeying(ctx context.Context, cfg *config.Config, log *slog.Logger, metr
 		o.Skew, o.WallClock, o.Held = s.Skew, s.Clock == "wall", s.Required
 		deps := kafka.Deps{
 			Log: log.With("stage", "rekey"), Crash: crashPoint(),
-			Registerer: prometheus.WrapRegistererWith(prometheus.Labels{"topic": s.Topic}, metrics),
+			Registerer: prometheus.WrapRegistererWith(prometheus.Labels{"input": s.Topic}, metrics),
 			NewTask: func(topic string, partition int32) kafka.Task {
 				return pipeline.NewRekeyer(o, topic, partition)
 			},

@@ -60,14 +60,14 @@ type rig struct {
 	feed           *feeder
 }
 
-func newRig(t testing.TB) *rig {
+func newRig(t testing.TB, change ...func(*simulator.Config)) *rig {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("runs real processes")
 	}
 	r := &rig{t: t, broker: startPart(t, "broker"), engine: startPart(t, "clickhouse"), topic: "events"}
 	topicOn(t, r.broker.addr, r.topic, rigPartitions, map[string]string{"message.timestamp.type": "LogAppendTime"})
-	r.feed = startFeeder(t, r.broker.addr, r.topic)
+	r.feed = startFeeder(t, r.broker.addr, r.topic, change...)
 	return r
 }
 
@@ -233,12 +233,21 @@ const (
 )
 
 // startFeeder begins to feed. Records that cannot be used are among what it writes.
-func startFeeder(t testing.TB, broker, topic string) *feeder {
+func startFeeder(t testing.TB, broker, topic string, change ...func(*simulator.Config)) *feeder {
+	t.Helper()
+	return startFeederInto(t, broker, topic, func(f feed) feed { return f }, change...)
+}
+
+// startFeederInto is startFeeder with a feed that passes on to the topic's.
+func startFeederInto(t testing.TB, broker, topic string, wrap func(feed) feed, change ...func(*simulator.Config)) *feeder {
 	t.Helper()
 	cfg := simulator.DefaultConfig()
 	cfg.Customers, cfg.End, cfg.Arrivals.Span = 600, time.Time{}, 3*365*24*time.Hour
 	cfg.Shares.Duplicated, cfg.Shares.Late, cfg.Shares.TooLate = 0.05, 0.1, 0.03
 	cfg.Shares.Cancelled, cfg.Shares.Updated, cfg.Shares.Refunded = 0.05, 0.08, 0.15
+	for _, c := range change {
+		c(&cfg)
+	}
 	sim, err := simulator.New(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -248,7 +257,7 @@ func startFeeder(t testing.TB, broker, topic string) *feeder {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &feeder{t: t, tape: &tape{feed: out}, at: cfg.Start, stop: make(chan struct{}), done: make(chan struct{})}
+	f := &feeder{t: t, tape: &tape{feed: wrap(out)}, at: cfg.Start, stop: make(chan struct{}), done: make(chan struct{})}
 	f.play = &playback{sim: sim, feed: f.tape, now: time.Now}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	go func() {

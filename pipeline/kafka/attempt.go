@@ -37,7 +37,8 @@ type attempt struct {
 	reached  int64      // instant of the last target that was reached
 	next     time.Time  // when a checkpoint is due
 
-	channels pipeline.Channels // of the re-keying stage
+	stage    pipeline.RekeyedReader // of what the re-keying stage writes
+	channels pipeline.Channels
 	marker   pipeline.Marker
 	families []string // that are watched
 	last     []int64  // as in a note, of this partition
@@ -286,7 +287,7 @@ func (a *attempt) apply(rec *kgo.Record, err error) {
 
 // rekeyed takes a record that the re-keying stage wrote. Events were found believable there.
 func (a *attempt) rekeyed(rec *kgo.Record) {
-	marker, err := pipeline.DecodeRekeyed(rec.Key, rec.Value, &a.event, &a.marker)
+	marker, err := a.stage.Decode(rec.Key, rec.Value, &a.event, &a.marker)
 	switch {
 	case err != nil:
 		origin := pipeline.Origin{Topic: rec.Topic, Partition: rec.Partition, Offset: rec.Offset}
@@ -367,7 +368,9 @@ func (a *attempt) tick() {
 	}
 	if a.target != nil && a.position >= a.target.offset {
 		a.reached, a.target = a.target.at, nil
-		a.task.AdvanceClock(a.reached)
+		if !a.s.r.o.Rekeyed { // there, markers say how far time has come
+			a.task.AdvanceClock(a.reached)
+		}
 	}
 	if time.Since(a.shownAt) >= showEvery {
 		a.show()

@@ -119,10 +119,14 @@ func newMetrics(r *Runner) *metrics {
 }
 
 func (m *metrics) all() []prometheus.Collector {
-	return []prometheus.Collector{
+	all := []prometheus.Collector{
 		m, m.checkpoint, m.events, m.deadLetters, m.transitions, m.late, m.corrections, m.duplicates, m.ignored,
-		m.withdrawn, m.forced, m.unmatched, m.stalled, m.heard,
+		m.withdrawn, m.forced, m.unmatched,
 	}
+	if len(m.r.o.Stall.Limits) > 0 {
+		all = append(all, m.stalled, m.heard)
+	}
+	return all
 }
 
 // register panics if another Runner has registered with reg, which is a fault of the program.
