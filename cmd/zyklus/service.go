@@ -130,6 +130,13 @@ func migrate(ctx context.Context, cfg *config.Config, log *slog.Logger, progress
 	if err := kafka.EnsureTopics(ctx, kafkaOptions(cfg), partitions); err != nil {
 		return err
 	}
+	topics, err := kafka.DescribeTopics(ctx, kafkaOptions(cfg))
+	if err != nil {
+		return err
+	}
+	for _, line := range kafka.Advice(topics) {
+		progress("advice: " + line)
+	}
 	begin := time.Now()
 	applied, err := client.Migrate(ctx, schema(job, cfg.Currency), progress)
 	if err != nil {

@@ -100,6 +100,7 @@ func kafkaOptions(cfg *config.Config) kafka.Options {
 	return kafka.Options{
 		Brokers: cfg.Kafka.Brokers, Group: cfg.Group, Topic: cfg.Source.Topic, InstanceID: cfg.Kafka.InstanceID,
 		CheckpointInterval: cfg.Kafka.CheckpointInterval, Replication: int16(cfg.Kafka.Replication),
+		MinInsyncReplicas: int16(cfg.Kafka.MinInsyncReplicas), Security: kafkaSecurity(&cfg.Kafka),
 	}
 }
 
@@ -107,10 +108,10 @@ func clickhouseOptions(cfg *config.Config) clickhouse.Options {
 	c := &cfg.ClickHouse
 	o := clickhouse.Options{
 		Addrs: c.Addrs, Protocol: c.Protocol, Database: c.Database, Username: c.Username,
-		Password: c.Password.Reveal(), TLS: c.TLS,
+		Password: c.Password.Reveal(), Compression: c.Compression,
 	}
-	if c.Embedded {
-		o.Compression = "none" // on one machine it costs more than it saves
+	if c.TLS.Enabled {
+		o.TLS = c.TLS.Client
 	}
 	return o
 }

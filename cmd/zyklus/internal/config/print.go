@@ -14,21 +14,25 @@ import (
 // Print writes the effective settings as YAML that Load reads, with the origin of each; secrets are redacted.
 func (c Config) Print(w io.Writer) error {
 	out := bufio.NewWriter(w)
-	section := ""
+	var path []string // sections of the line before
 	for _, f := range fields(&c) {
-		s, name := splitKey(f.key)
-		if s != section && s != "" {
-			fmt.Fprintf(out, "%s:\n", s)
+		sections := strings.Split(f.key, ".")
+		name := sections[len(sections)-1]
+		sections = sections[:len(sections)-1]
+		for i, s := range sections {
+			if i >= len(path) || path[i] != s {
+				fmt.Fprintf(out, "%s%s:\n", indent(i), s)
+				path = nil
+			}
 		}
-		section = s
-		line := name + ": " + f.yaml()
-		if section != "" {
-			line = "  " + line
-		}
+		path = sections
+		line := indent(len(sections)) + name + ": " + f.yaml()
 		fmt.Fprintf(out, "%-44s # %s\n", line, cmp.Or(c.origins[f.key], "default"))
 	}
 	return out.Flush()
 }
+
+func indent(depth int) string { return strings.Repeat("  ", depth) }
 
 // Reference writes all settings with type, default, environment variable, flag and meaning.
 func Reference(w io.Writer) error {
@@ -68,7 +72,12 @@ func (f field) yaml() string {
 		}
 		return "[" + strings.Join(items, ", ") + "]"
 	case *Secret:
+		if p.file != "" {
+			return quote("") // it is where the next line says
+		}
 		return quote(p.String())
+	case secretFile:
+		return quote(p.secret.file)
 	case fmt.Stringer:
 		return p.String()
 	default:
