@@ -24,3 +24,20 @@ func kafkaSecurity(cfg *config.Kafka) kafka.Security {
 	}
 	return s
 }
+
+// exposures says what anybody on the network could read or forge, one line each.
+func exposures(cfg *config.Config) (lines []string) {
+	sasl, secure := cfg.Kafka.SASL.Mechanism, cfg.Kafka.TLS.Enabled
+	if !secure && (sasl == kafka.Plain || sasl == kafka.OAuthBearer) {
+		lines = append(lines, "kafka.sasl.mechanism "+sasl+" sends its secret readably: set kafka.tls.enabled, or take a scram mechanism")
+	}
+	for _, s := range []struct {
+		key string
+		tls config.TLS
+	}{{"kafka.tls", cfg.Kafka.TLS}, {"clickhouse.tls", cfg.ClickHouse.TLS}} {
+		if s.tls.InsecureSkipVerify {
+			lines = append(lines, s.key+".insecure_skip_verify is true: anybody on the way can read and change everything")
+		}
+	}
+	return lines
+}

@@ -36,6 +36,9 @@ type service struct {
 // newService connects and checks everything that must be there, so that what is wrong is said before anything runs.
 func newService(ctx context.Context, cfg *config.Config, log *slog.Logger) (*service, error) {
 	s := &service{cfg: cfg, log: log, metrics: prometheus.NewRegistry()}
+	for _, line := range exposures(cfg) {
+		log.Warn(line)
+	}
 	if err := s.prepare(ctx); err != nil {
 		s.close()
 		return nil, err

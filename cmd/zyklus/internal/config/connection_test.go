@@ -62,13 +62,13 @@ func shake(t *testing.T, server *tls.Config, client config.TLS) (shown string, e
 	}
 	var wg conc.WaitGroup
 	defer wg.Wait()
-	defer listener.Close()
+	defer func() { _ = listener.Close() }()
 	wg.Go(func() {
 		conn, err := listener.Accept()
 		if err != nil {
 			return
 		}
-		defer conn.Close()
+		defer func() { _ = conn.Close() }()
 		if c := conn.(*tls.Conn); c.HandshakeContext(t.Context()) == nil {
 			if certs := c.ConnectionState().PeerCertificates; len(certs) > 0 {
 				shown = certs[0].Subject.CommonName
@@ -81,7 +81,7 @@ func shake(t *testing.T, server *tls.Config, client config.TLS) (shown string, e
 	}
 	conn, err := tls.Dial("tcp", listener.Addr().String(), settings)
 	if err == nil {
-		conn.Close()
+		_ = conn.Close()
 	}
 	wg.Wait()
 	return shown, err
