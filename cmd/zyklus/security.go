@@ -1,6 +1,8 @@
 package main
 
 import (
+	"strings"
+
 	"zyklus/cmd/zyklus/internal/config"
 	"zyklus/pipeline/kafka"
 )
@@ -30,6 +32,9 @@ func exposures(cfg *config.Config) (lines []string) {
 	sasl, secure := cfg.Kafka.SASL.Mechanism, cfg.Kafka.TLS.Enabled
 	if !secure && (sasl == kafka.Plain || sasl == kafka.OAuthBearer) {
 		lines = append(lines, "kafka.sasl.mechanism "+sasl+" sends its secret readably: set kafka.tls.enabled, or take a scram mechanism")
+	}
+	if strings.HasPrefix(cfg.Kafka.SASL.TokenURL, "http://") {
+		lines = append(lines, "kafka.sasl.token_url is sent the client's secret readably: take an https address")
 	}
 	for _, s := range []struct {
 		key string

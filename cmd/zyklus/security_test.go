@@ -128,10 +128,10 @@ func TestExposures(t *testing.T) {
 		t.Errorf("defaults: %q", lines)
 	}
 	open := config.Default()
-	open.Kafka.SASL.Mechanism = "plain"
+	open.Kafka.SASL.Mechanism, open.Kafka.SASL.TokenURL = "plain", "http://id/token"
 	open.ClickHouse.TLS = config.TLS{Enabled: true, InsecureSkipVerify: true}
 	lines := strings.Join(exposures(&open), "\n")
-	if !strings.Contains(lines, "plain sends its secret readably") || !strings.Contains(lines, "clickhouse.tls.insecure_skip_verify is true") {
+	if !strings.Contains(lines, "plain sends its secret readably") || !strings.Contains(lines, "take an https address") || !strings.Contains(lines, "clickhouse.tls.insecure_skip_verify is true") {
 		t.Errorf("got %q", lines)
 	}
 }

@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -20,12 +21,21 @@ func (o *Options) explain(err error) error {
 		return fmt.Errorf("kafka credentials cannot be read: %w", own.err)
 	}
 	where := strings.Join(o.Brokers, ", ")
-	for _, advice := range []string{o.signInAdvice(err), o.rightsAdvice(err), o.tlsAdvice(err), o.hangUpAdvice(err)} {
-		if advice != "" {
-			return fmt.Errorf("kafka at %s %s: %w", where, advice, lineError{err})
-		}
+	if advice := o.advice(err); advice != "" {
+		return fmt.Errorf("kafka at %s %s: %w", where, advice, lineError{err})
 	}
 	return fmt.Errorf("no kafka broker answers at %s: check address, network and whether it is up: %w", where, lineError{err})
+}
+
+// ofConnection reports whether an error is of a connection: explain says more than its text.
+func (o *Options) ofConnection(err error) bool {
+	var own *credentialsError
+	return isDial(err) || errors.As(err, &own) || o.advice(err) != ""
+}
+
+// advice says what the brokers do that explains the error, and what to check. It is empty if nothing is known.
+func (o *Options) advice(err error) string {
+	return cmp.Or(o.signInAdvice(err), o.rightsAdvice(err), o.tlsAdvice(err), o.hangUpAdvice(err))
 }
 
 // lineError is an error whose text is one line: brokers and libraries add texts of their own.

@@ -333,6 +333,11 @@ func TestRights(t *testing.T) {
 			if missing == "" {
 				l.awaitTotals()
 				must(t, r.stop())
+				topics, err := DescribeTopics(t.Context(), l.o)
+				must(t, err)
+				if advice := Advice(topics); len(advice) != 3 || !strings.Contains(advice[1], "changelog topic zyklus-g-changelog: settings are not checked") {
+					t.Errorf("advice %q", advice)
+				}
 				return
 			}
 			r.wg.Wait()

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -27,9 +26,9 @@ type TopicState struct {
 	// Partitions that it has, and those that it should have: as many as the input. 0 where nothing is known.
 	Partitions, WantPartitions int
 	Replicas                   int // least number of any partition; 0 if unknown
-	// Hidden is why its settings could not be read: rights are missing, which are not needed to run. Deviations of
-	// settings are then unknown.
-	Hidden     error
+	// Hidden is why its settings could not be read, empty if they were: the right to describe them, which is not needed
+	// to run, is missing. Deviations of settings are then unknown.
+	Hidden     string
 	Deviations []Deviation
 }
 
@@ -147,7 +146,7 @@ func (o *Options) settings(ctx context.Context, adm *kadm.Client, t *TopicState)
 	}
 	switch {
 	case refused(err):
-		t.Hidden = err
+		t.Hidden = lineError{err}.Error()
 		return nil, nil
 	case err != nil:
 		return nil, fmt.Errorf("settings of topic %s: %w", t.Name, o.explain(err))
@@ -297,9 +296,9 @@ func Advice(topics []TopicState) (lines []string) {
 				lines = append(lines, d.Text)
 			}
 		}
-		if h := topics[i].Hidden; h != nil {
+		if topics[i].Hidden != "" {
 			lines = append(lines, fmt.Sprintf("%s topic %s: settings are not checked, for the right to describe its configuration is missing (%s)",
-				topics[i].Use, topics[i].Name, strings.Join(strings.Fields(h.Error()), " ")))
+				topics[i].Use, topics[i].Name, topics[i].Hidden))
 		}
 	}
 	return lines

@@ -18,7 +18,7 @@ func TestDescribeTopics(t *testing.T) {
 	uses := []string{UseInput, UseChangelog, UseDeadLetters}
 	for i, topic := range topics {
 		if topic.Use != uses[i] || !topic.Exists || topic.Partitions != 3 || topic.WantPartitions != 3 || topic.Replicas != 1 ||
-			topic.Hidden != nil || len(topic.Deviations) != 0 {
+			topic.Hidden != "" || len(topic.Deviations) != 0 {
 			t.Errorf("%s as it was created: %+v", uses[i], topic)
 		}
 	}
