@@ -28,7 +28,6 @@
 //     abort it and report success.
 //   - The feed waits a moment for a session whose inbox is full and then pauses its partition, as pausing throws away
 //     what was fetched already. Other partitions wait for a stuck one a tenth of a second, once.
-//
 //   - Credentials and rights that the brokers refuse end the Runner, at the start and later: trying again would lock
 //     accounts and hide the mistake. A broker that is away, or a certificate that does not hold, is waited for once the
 //     Runner has started. What is said about either is decided in explain.
