@@ -62,14 +62,25 @@ func DescribeTopics(ctx context.Context, o Options) (topics []TopicState, err er
 	return topics, err
 }
 
+// topics lists the topics of which nothing is known yet, the input first.
+func (o *Options) topics() []TopicState {
+	return []TopicState{
+		{Name: o.Topic, Use: UseInput},
+		{Name: o.ChangelogTopic, Use: UseChangelog},
+		{Name: o.DeadLetterTopic, Use: UseDeadLetters},
+	}
+}
+
 // describe is DescribeTopics with a client that is connected.
 func (o *Options) describe(ctx context.Context, adm *kadm.Client) ([]TopicState, error) {
-	have, err := adm.ListTopics(ctx, o.Topic, o.ChangelogTopic, o.DeadLetterTopic)
+	topics := o.topics()
+	names := make([]string, len(topics))
+	for i := range topics {
+		names[i] = topics[i].Name
+	}
+	have, err := adm.ListTopics(ctx, names...)
 	if err != nil {
 		return nil, o.explain(err)
-	}
-	topics := []TopicState{
-		{Name: o.Topic, Use: UseInput}, {Name: o.ChangelogTopic, Use: UseChangelog}, {Name: o.DeadLetterTopic, Use: UseDeadLetters},
 	}
 	for i := range topics {
 		if err := o.existing(&topics[i], have[topics[i].Name]); err != nil {
@@ -94,9 +105,10 @@ func (o *Options) compare(ctx context.Context, adm *kadm.Client, t *TopicState) 
 	switch t.Use {
 	case UseChangelog:
 		t.checkState(o.Topic)
-		t.checkReplicas(o)
 	case UseDeadLetters:
 		t.checkRoom()
+	}
+	if t.Use != UseInput {
 		t.checkReplicas(o)
 	}
 	settings, err := o.settings(ctx, adm, t)
