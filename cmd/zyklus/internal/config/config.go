@@ -41,16 +41,16 @@ type Source struct {
 // Kafka says which broker holds the topics.
 type Kafka struct {
 	Brokers            []string      `yaml:"brokers" flag:"brokers" default:"127.0.0.1:9092" doc:"host:port of any brokers of the cluster"`
+	TLS                TLS           `yaml:"tls"`
+	SASL               SASL          `yaml:"sasl"`
 	Embedded           bool          `yaml:"embedded" doc:"run a broker of our own in this process, for trials and tests"`
 	Listen             string        `yaml:"listen" default:"127.0.0.1:9092" doc:"where the embedded broker listens; port 0 takes a free one"`
 	Data               string        `yaml:"data" default:".zyklus/kafka" doc:"directory of the embedded broker"`
 	Partitions         int           `yaml:"partitions" default:"8" doc:"partitions of topics that zyklus creates; an existing topic keeps its own"`
 	Replication        int           `yaml:"replication" default:"0" doc:"replicas of topics that zyklus creates; 0 for the brokers' default"`
+	MinInsyncReplicas  int           `yaml:"min_insync_replicas" default:"0" doc:"replicas that must hold a checkpoint before it counts (min.insync.replicas of topics that zyklus creates); 0 for the brokers' default. 2 of 3 replicas lose nothing with one broker"`
 	InstanceID         string        `yaml:"instance_id" doc:"makes this process a static member of the group; must be unique in it and the same after a restart, such as a pod's name in a stateful set"`
 	CheckpointInterval time.Duration `yaml:"checkpoint_interval" default:"1s" doc:"time between checkpoints: rows are at most so much older than the events"`
-	MinInsyncReplicas  int           `yaml:"min_insync_replicas" default:"0" doc:"replicas that must hold a checkpoint before it counts (min.insync.replicas of topics that zyklus creates); 0 for the brokers' default. 2 of 3 replicas lose nothing with one broker"`
-	TLS                TLS           `yaml:"tls"`
-	SASL               SASL          `yaml:"sasl"`
 }
 
 // ClickHouse says where rows go.

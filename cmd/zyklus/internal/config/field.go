@@ -50,15 +50,6 @@ func sectionFields(section reflect.Value, prefix string) (list []field) {
 	return list
 }
 
-// fileSuffix ends the key of the file of a secret.
-const fileSuffix = "_file"
-
-// inFile is the setting of the file of a secret, which every secret has.
-func (f field) inFile(secret *Secret) field {
-	return field{key: f.key + fileSuffix, env: f.env + "_FILE", value: secretFile{secret},
-		doc: "file that holds " + f.key + ", instead of the setting itself; a line break at its end does not count"}
-}
-
 // find returns the field with a key.
 func find(list []field, key string) (field, bool) {
 	for _, f := range list {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -14,25 +15,22 @@ import (
 // Print writes the effective settings as YAML that Load reads, with the origin of each; secrets are redacted.
 func (c Config) Print(w io.Writer) error {
 	out := bufio.NewWriter(w)
-	var path []string // sections of the line before
+	var section []string
 	for _, f := range fields(&c) {
-		sections := strings.Split(f.key, ".")
-		name := sections[len(sections)-1]
-		sections = sections[:len(sections)-1]
-		for i, s := range sections {
-			if i >= len(path) || path[i] != s {
-				fmt.Fprintf(out, "%s%s:\n", indent(i), s)
-				path = nil
+		path := strings.Split(f.key, ".")
+		name := path[len(path)-1]
+		path = path[:len(path)-1]
+		for depth := range path {
+			if depth >= len(section) || !slices.Equal(section[:depth+1], path[:depth+1]) {
+				fmt.Fprintf(out, "%s%s:\n", strings.Repeat("  ", depth), path[depth])
 			}
 		}
-		path = sections
-		line := indent(len(sections)) + name + ": " + f.yaml()
+		section = path
+		line := strings.Repeat("  ", len(path)) + name + ": " + f.yaml()
 		fmt.Fprintf(out, "%-44s # %s\n", line, cmp.Or(c.origins[f.key], "default"))
 	}
 	return out.Flush()
 }
-
-func indent(depth int) string { return strings.Repeat("  ", depth) }
 
 // Reference writes all settings with type, default, environment variable, flag and meaning.
 func Reference(w io.Writer) error {

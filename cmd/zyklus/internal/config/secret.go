@@ -72,6 +72,15 @@ func readSecret(path string) (string, error) {
 	return text, nil
 }
 
+// fileSuffix ends the key of the file of a secret.
+const fileSuffix = "_file"
+
+// inFile is the setting of the file of a secret, which every secret has.
+func (f field) inFile(secret *Secret) field {
+	return field{key: f.key + fileSuffix, env: f.env + "_FILE", value: secretFile{secret},
+		doc: "file that holds " + f.key + ", instead of the setting itself; a line break at its end does not count"}
+}
+
 // secretFile is the setting of the file of a secret.
 type secretFile struct{ secret *Secret }
 
