@@ -63,8 +63,12 @@ func (o *Options) rightsAdvice(err error) string {
 	if !refused(err) {
 		return ""
 	}
-	return fmt.Sprintf("denies %s a right; needed are topics: describe and read %s, describe, read and write %s and %s (create, for migrate); groups: read %s and %[5]s-dead-letters; transactional ids: describe and write %[5]s/*",
-		o.principal(), o.Topic, o.ChangelogTopic, o.DeadLetterTopic, o.Group)
+	var internal []string
+	for _, t := range o.topics()[1:] {
+		internal = append(internal, t.Name)
+	}
+	return fmt.Sprintf("denies %s a right; needed are topics: describe and read %s, describe, read and write %s (create, for migrate); groups: read %s and %[4]s-dead-letters; transactional ids: describe and write %[4]s/*",
+		o.principal(), o.Topic, strings.Join(internal, ", "), o.Group)
 }
 
 func (o *Options) principal() string {

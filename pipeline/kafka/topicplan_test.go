@@ -16,10 +16,11 @@ func TestDescribeTopics(t *testing.T) {
 	topics, err := DescribeTopics(t.Context(), l.o)
 	must(t, err)
 	uses := []string{UseInput, UseChangelog, UseDeadLetters}
-	for i, topic := range topics {
-		if topic.Use != uses[i] || !topic.Exists || topic.Partitions != 3 || topic.WantPartitions != 3 || topic.Replicas != 1 ||
+	for i, use := range uses {
+		topic := topics[i]
+		if topic.Use != use || !topic.Exists || topic.Partitions != 3 || topic.WantPartitions != 3 || topic.Replicas != 1 ||
 			topic.Hidden != "" || len(topic.Deviations) != 0 {
-			t.Errorf("%s as it was created: %+v", uses[i], topic)
+			t.Errorf("%s as it was created: %+v", use, topic)
 		}
 	}
 }
