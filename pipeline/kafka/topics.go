@@ -87,10 +87,11 @@ func (o *Options) awaitTopics(ctx context.Context, adm *kadm.Client) error {
 	}
 }
 
-// known reports whether all topics exist with all their partitions.
+// known reports whether all topics exist, the changelog with all its partitions.
 func known(topics []TopicState) bool {
 	for i := range topics {
-		if !topics[i].Exists || topics[i].Partitions < topics[i].WantPartitions {
+		t := &topics[i]
+		if !t.Exists || t.Use == UseChangelog && t.Partitions < t.WantPartitions {
 			return false
 		}
 	}
