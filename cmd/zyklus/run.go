@@ -45,6 +45,15 @@ A minimal zyklus.yaml:
     addrs: [clickhouse:9000]
     username: zyklus              # password: ZYKLUS_CLICKHOUSE_PASSWORD in the environment
 
+Connections are secured under kafka and clickhouse alike; Kafka may also want a login:
+
+  kafka:
+    tls: {enabled: true, ca: ca.crt, cert: tls.crt, key: tls.key}
+    sasl: {mechanism: scram-sha-512, username: zyklus, password_file: /run/secrets/kafka}
+
+Every secret can also be given as a file: password_file here, or ZYKLUS_CLICKHOUSE_PASSWORD_FILE in the environment.
+Certificates, the token_file of oauthbearer and Kafka's secrets in files are read again for each connection.
+
 Topics and tables must exist: run ` + "`zyklus migrate`" + ` first. With kafka.embedded and clickhouse.embedded
 both run inside this command and are created as needed.
 
@@ -102,7 +111,8 @@ func migrateCommand() *cobra.Command {
 		Use: "migrate", Short: "Create or update topics and tables", Args: noArguments,
 		Long: `Create the internal topics and the ClickHouse database, tables and views, or bring them up to date: missing
 columns are added, comments corrected, views replaced. Nothing is dropped and no type is changed. Running it again
-changes nothing. The input topic must exist already, except on an embedded broker.`,
+changes nothing. The input topic must exist already, except on an embedded broker. Topics that exist are not changed:
+what is not as it should be is refused or, if it is only a risk, printed as advice.`,
 	}
 	load := configured(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {

@@ -37,6 +37,9 @@ type service struct {
 // newService connects and checks everything that must be there, so that what is wrong is said before anything runs.
 func newService(ctx context.Context, cfg *config.Config, log *slog.Logger) (*service, error) {
 	s := &service{cfg: cfg, log: log, metrics: prometheus.NewRegistry()}
+	for _, line := range exposures(cfg) {
+		log.Warn(line)
+	}
 	if err := s.prepare(ctx); err != nil {
 		s.close()
 		return nil, err
@@ -149,6 +152,13 @@ func migrate(ctx context.Context, cfg *config.Config, log *slog.Logger, progress
 	progress(fmt.Sprintf("topics of group %s", cfg.Group))
 	if err := ensureTopics(ctx, cfg); err != nil {
 		return err
+	}
+	topics, err := kafka.DescribeTopics(ctx, kafkaOptions(cfg))
+	if err != nil {
+		return err
+	}
+	for _, line := range kafka.Advice(topics) {
+		progress("advice: " + line)
 	}
 	begin := time.Now()
 	applied, err := client.Migrate(ctx, schema(job, cfg.Currency), progress)

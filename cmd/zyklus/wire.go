@@ -115,6 +115,7 @@ func kafkaOptions(cfg *config.Config) kafka.Options {
 	o := kafka.Options{
 		Brokers: cfg.Kafka.Brokers, Group: cfg.Group, InstanceID: cfg.Kafka.InstanceID,
 		CheckpointInterval: cfg.Kafka.CheckpointInterval, Replication: int16(cfg.Kafka.Replication),
+		MinInsyncReplicas: int16(cfg.Kafka.MinInsyncReplicas), Security: kafkaSecurity(&cfg.Kafka),
 	}
 	if cfg.Rekeyed() {
 		o.Topic, o.Rekeyed = "zyklus-"+cfg.Group+"-events", true
@@ -128,11 +129,10 @@ func kafkaOptions(cfg *config.Config) kafka.Options {
 // rekeyOptions are those of the re-keying of one source. Dead letters and outputs go where the main job's go.
 func rekeyOptions(cfg *config.Config, source *config.Source) kafka.Options {
 	o := kafkaOptions(cfg)
-	return kafka.Options{
-		Brokers: o.Brokers, Group: cfg.Group + "-rekey-" + source.Name, InstanceID: o.InstanceID, Topic: source.Topic,
-		DeadLetterTopic: o.DeadLetterTopic, OutputTopic: o.OutputTopic, CheckpointInterval: cfg.Kafka.RekeyInterval,
-		Replication: o.Replication, Stall: stall(cfg, source), Stage: "rekey", Client: o.Client,
-	}.WithDefaults()
+	o.Group, o.Topic, o.Stage = cfg.Group+"-rekey-"+source.Name, source.Topic, "rekey"
+	o.Rekeyed, o.CheckKeys, o.Stall = false, false, stall(cfg, source)
+	o.ChangelogTopic, o.CheckpointInterval = "", cfg.Kafka.RekeyInterval
+	return o.WithDefaults()
 }
 
 func stall(cfg *config.Config, source *config.Source) kafka.Stall {
@@ -144,10 +144,10 @@ func clickhouseOptions(cfg *config.Config) clickhouse.Options {
 	c := &cfg.ClickHouse
 	o := clickhouse.Options{
 		Addrs: c.Addrs, Protocol: c.Protocol, Database: c.Database, Username: c.Username,
-		Password: c.Password.Reveal(), TLS: c.TLS,
+		Password: c.Password.Reveal(), Compression: c.Compression,
 	}
-	if c.Embedded {
-		o.Compression = "none" // on one machine it costs more than it saves
+	if c.TLS.Enabled {
+		o.TLS = c.TLS.Client
 	}
 	return o
 }

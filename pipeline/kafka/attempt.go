@@ -217,7 +217,7 @@ func (a *attempt) step() error {
 func (a *attempt) take() error {
 	batch, resume, err := a.inbox.take()
 	if err != nil {
-		return fmt.Errorf("fetch at offset %d: %w", a.position, err)
+		return a.s.denied(fmt.Errorf("fetch at offset %d: %w", a.position, err))
 	}
 	if resume {
 		a.s.r.feed.resume(a.s.partition)
@@ -407,7 +407,7 @@ func (a *attempt) commit() error {
 	cp.Outputs = append(cp.Outputs, a.raised()...)
 	a.s.r.d.crash("encoded")
 	if err := a.txn.commit(ctx, cp); err != nil {
-		return err
+		return a.s.denied(err)
 	}
 	position := cp.Position
 	a.task.Committed()

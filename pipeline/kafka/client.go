@@ -19,8 +19,9 @@ func (o *Options) newClient(role string, log *slog.Logger, opts ...kgo.Opt) (*kg
 		kgo.ClientID(o.ClientID + "-" + role),
 		kgo.WithLogger(clientLog{log.With("client", role)}),
 		kgo.MetadataMinAge(time.Second), // the default of 5 s delays every move of a leader
-		kgo.DialTimeout(5 * time.Second),
+		kgo.DialTimeout(dialTimeout),
 	}
+	all = append(all, o.Security.clientOpts()...)
 	cl, err := kgo.NewClient(append(append(all, opts...), o.Client...)...)
 	if err != nil {
 		return nil, fmt.Errorf("kafka client for %s: %w", role, err)
@@ -60,6 +61,7 @@ func refused(err error) bool {
 	for _, e := range []error{
 		kerr.TopicAuthorizationFailed, kerr.GroupAuthorizationFailed, kerr.ClusterAuthorizationFailed,
 		kerr.TransactionalIDAuthorizationFailed, kerr.SaslAuthenticationFailed, kerr.UnsupportedSaslMechanism,
+		kerr.IllegalSaslState,
 	} {
 		if errors.Is(err, e) {
 			return true

@@ -28,6 +28,11 @@
 //     abort it and report success.
 //   - The feed waits a moment for a session whose inbox is full and then pauses its partition, as pausing throws away
 //     what was fetched already. Other partitions wait for a stuck one a tenth of a second, once.
+//   - Credentials and rights that the brokers refuse end the Runner, at the start and later: trying again would lock
+//     accounts and hide the mistake. A broker that is away, or a certificate that does not hold, is waited for once the
+//     Runner has started. What is said about either is decided in explain.
+//   - Topics are created by EnsureTopics alone. What they should be stands once, in Options.wanted, for creating and
+//     for checking.
 //
 // Goroutines: Run owns the loops of group, feed and watch and one goroutine per session; an attempt owns one that
 // writes to the Sink. Each owner waits for what it started.

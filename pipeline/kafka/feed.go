@@ -176,11 +176,11 @@ func (f *feed) deliver(fs kgo.Fetches) {
 	})
 }
 
-// broken reports whether a partition will not be read on from where it stands.
+// broken reports whether a partition will not be read on from where it stands, or only once somebody gives a right.
 func broken(err error) bool {
 	var loss *kgo.ErrDataLoss
 	var large *kgo.ErrDecompressTooLarge
-	return errors.Is(err, kerr.OffsetOutOfRange) || errors.Is(err, kerr.UnknownTopicID) ||
+	return refused(err) || errors.Is(err, kerr.OffsetOutOfRange) || errors.Is(err, kerr.UnknownTopicID) ||
 		errors.As(err, &loss) || errors.As(err, &large)
 }
 

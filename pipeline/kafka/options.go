@@ -42,8 +42,11 @@ type Options struct {
 	Restores           int           // partitions restored at the same time; default 4
 	SinkGrace          time.Duration // how long a stopping process waits for the Sink to take the last rows; default 5 s
 	Replication        int16         // replicas of the topics that EnsureTopics creates; default: that of the broker
+	MinInsyncReplicas  int16         // replicas that must have a checkpoint before it counts; default: that of the broker
 
-	// Client is added to the options of every client, last: TLS, SASL, timeouts.
+	Security Security // TLS and SASL; default: neither
+
+	// Client is added to the options of every client, last, for tests.
 	Client []kgo.Opt
 }
 
@@ -56,6 +59,7 @@ const (
 	// fetchWait is how long a broker holds a fetch that finds nothing. A partition that is added or resumed meanwhile
 	// waits for that fetch.
 	fetchWait     = 250 * time.Millisecond
+	dialTimeout   = 5 * time.Second  // for one connection, with its TLS handshake
 	commitTimeout = 45 * time.Second // for one transaction; shorter than the broker's patience, txnTimeout
 	txnTimeout    = 60 * time.Second
 )
@@ -104,6 +108,11 @@ func (o Options) Validate() error {
 	check(o.BatchRows > 0, "batch rows %d is not positive", o.BatchRows)
 	check(o.Restores > 0, "restores %d is not positive", o.Restores)
 	check(o.SinkGrace > 0 && o.SinkGrace <= time.Minute, "sink grace %v is not between 0 and 1m", o.SinkGrace)
+	check(o.MinInsyncReplicas >= 0 && (o.Replication < 0 || o.MinInsyncReplicas <= o.Replication),
+		"min.insync.replicas %d is more than the %d replicas of a topic: nothing could be written", o.MinInsyncReplicas, o.Replication)
+	if err := o.Security.SASL.validate(); err != nil {
+		errs = append(errs, err)
+	}
 	return errors.Join(errs...)
 }
 

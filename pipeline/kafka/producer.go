@@ -34,7 +34,7 @@ func NewProducer(ctx context.Context, o Options, log *slog.Logger) (*Producer, e
 		if err != nil {
 			return o.explain(err)
 		}
-		return o.checkInput(have)
+		return o.checkInput(have[o.Topic])
 	})
 	if err != nil {
 		return nil, err
@@ -56,7 +56,7 @@ func (p *Producer) partitions(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, p.o.explain(err)
 	}
-	return len(have[p.o.Topic].Partitions), p.o.checkInput(have)
+	return len(have[p.o.Topic].Partitions), p.o.checkInput(have[p.o.Topic])
 }
 
 // Produce hands over one record, which goes to the partition that the key hashes to, as with other Kafka clients. It

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"net"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -320,7 +319,7 @@ func (r *Runner) watchGroup(ctx context.Context) error {
 
 // setApart keeps why the group cannot be joined, for Ready.
 func (r *Runner) setApart(err error) {
-	if dial := (*net.OpError)(nil); errors.As(err, &dial) {
+	if r.o.ofConnection(err) {
 		err = r.o.explain(err)
 	}
 	r.mu.Lock()

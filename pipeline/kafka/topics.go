@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -14,91 +12,109 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-const deadLetterRetention = 14 * 24 * time.Hour
+// How long topics that Zyklus creates keep things, and how long dead letters must be kept at least.
+const (
+	deadLetterRetention  = 14 * 24 * time.Hour
+	leastLetterRetention = 24 * time.Hour
+	tombstoneRetention   = 24 * time.Hour
+)
 
 // EnsureTopics creates the internal topics, with as many partitions as the input topic, and the input topic itself if
 // it is missing and inputPartitions is positive. Topics that exist are left as they are and checked. It returns when
-// the topics are usable.
+// the topics are usable. Nothing else creates topics: no client lets the brokers create one that it asks for.
 func EnsureTopics(ctx context.Context, o Options, inputPartitions int32) error {
 	o = o.WithDefaults()
 	return o.withAdmin(ctx, func(adm *kadm.Client) error {
-		have, err := adm.ListTopics(ctx, o.Topic, o.ChangelogTopic, o.DeadLetterTopic, o.OutputTopic)
+		topics, err := o.describe(ctx, adm)
 		if err != nil {
-			return o.explain(err)
+			return err
 		}
-		n := int32(len(have[o.Topic].Partitions))
-		if errors.Is(have[o.Topic].Err, kerr.UnknownTopicOrPartition) && inputPartitions > 0 {
-			n = inputPartitions
-			// The append time is what tells an event of the future from one of the present.
-			settings := map[string]string{"message.timestamp.type": "LogAppendTime"}
-			if err := o.create(ctx, adm, o.Topic, n, settings); err != nil {
+		n := int32(topics[0].Partitions)
+		if !topics[0].Exists {
+			if n = inputPartitions; n <= 0 {
+				return topics[0].Err()
+			}
+		}
+		created := false
+		for _, t := range topics {
+			if t.Exists {
+				continue
+			}
+			created = true
+			if err := o.create(ctx, adm, &t, n); err != nil {
 				return err
 			}
-		} else if err := o.checkInput(have); err != nil {
-			return err
 		}
-		if err := o.createInternal(ctx, adm, have, n); err != nil {
-			return err
+		if created {
+			return o.awaitTopics(ctx, adm)
 		}
-		return o.awaitTopics(ctx, adm)
+		return firstErr(topics)
 	})
 }
 
-func (o *Options) createInternal(ctx context.Context, adm *kadm.Client, have kadm.TopicDetails, n int32) error {
-	settings := map[string]map[string]string{
-		o.ChangelogTopic: {
-			"cleanup.policy":            "compact",
-			"max.message.bytes":         strconv.Itoa(maxMessage),
-			"segment.bytes":             strconv.Itoa(128 << 20), // only closed segments are compacted
-			"min.cleanable.dirty.ratio": "0.3",
-		},
-		o.DeadLetterTopic: {
-			"cleanup.policy":    "delete",
-			"max.message.bytes": strconv.Itoa(maxMessage),
-			"retention.ms":      strconv.FormatInt(deadLetterRetention.Milliseconds(), 10),
-		},
-		o.OutputTopic: {"cleanup.policy": "delete"},
-	}
-	for _, topic := range []string{o.ChangelogTopic, o.DeadLetterTopic, o.OutputTopic} {
-		if !errors.Is(have[topic].Err, kerr.UnknownTopicOrPartition) {
-			continue
-		}
-		if err := o.create(ctx, adm, topic, n, settings[topic]); err != nil {
-			return err
+func (o *Options) create(ctx context.Context, adm *kadm.Client, t *TopicState, partitions int32) error {
+	settings := map[string]*string{}
+	for _, s := range o.wanted(t.Use) {
+		if !s.unset {
+			settings[s.key] = kadm.StringPtr(s.want)
 		}
 	}
-	return nil
+	_, err := adm.CreateTopic(ctx, partitions, o.Replication, settings, t.Name)
+	switch {
+	case err == nil, errors.Is(err, kerr.TopicAlreadyExists):
+		return nil
+	case refused(err):
+		return o.explain(err)
+	case errors.Is(err, kerr.InvalidReplicationFactor):
+		return fmt.Errorf("create %s topic %s with %d replicas: the cluster has too few brokers for kafka.replication: %w",
+			t.Use, t.Name, o.Replication, lineError{err})
+	}
+	return fmt.Errorf("create %s topic %s with %d partitions: %w", t.Use, t.Name, partitions, lineError{err})
 }
 
-func (o *Options) create(ctx context.Context, adm *kadm.Client, topic string, partitions int32, settings map[string]string) error {
-	configs := map[string]*string{}
-	for k, v := range settings {
-		configs[k] = kadm.StringPtr(v)
-	}
-	_, err := adm.CreateTopic(ctx, partitions, o.Replication, configs, topic)
-	if err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
-		return fmt.Errorf("create topic %s with %d partitions: %w", topic, partitions, o.explain(err))
-	}
-	return nil
-}
-
-// awaitTopics checks the topics until the brokers know what was just created.
+// awaitTopics checks the topics once the brokers know all that were just created.
 func (o *Options) awaitTopics(ctx context.Context, adm *kadm.Client) error {
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
 	for pause := (backoff{}); ; pause.wait(ctx) {
-		err := o.check(ctx, adm)
-		if err == nil || ctx.Err() != nil || refused(err) {
+		topics, err := o.describe(ctx, adm)
+		if err == nil {
+			err = firstErr(topics)
+		}
+		if err == nil || ctx.Err() != nil || refused(err) || known(topics) {
 			return err
 		}
 	}
 }
 
+// known reports whether all topics exist, the changelog with all its partitions.
+func known(topics []TopicState) bool {
+	for i := range topics {
+		t := &topics[i]
+		if !t.Exists || t.Use == UseChangelog && t.Partitions < t.WantPartitions {
+			return false
+		}
+	}
+	return len(topics) > 0
+}
+
 // CheckTopics returns an error of one line that says what to do if no broker can be reached, rights are missing, or
-// the input topic or an internal topic is missing or of the wrong kind.
+// the input topic or an internal topic is missing or such that nothing may run with it.
 func CheckTopics(ctx context.Context, o Options) error {
-	o = o.WithDefaults()
-	return o.withAdmin(ctx, func(adm *kadm.Client) error { return o.check(ctx, adm) })
+	topics, err := DescribeTopics(ctx, o)
+	if err != nil {
+		return err
+	}
+	return firstErr(topics)
+}
+
+func firstErr(topics []TopicState) error {
+	for i := range topics {
+		if err := topics[i].Err(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // withAdmin runs do with a client that has reached a broker.
@@ -118,81 +134,4 @@ func (o *Options) withAdmin(ctx context.Context, do func(*kadm.Client) error) er
 		return o.explain(err)
 	}
 	return do(kadm.NewClient(cl))
-}
-
-// explain says what to do about an error that concerns the cluster as a whole.
-func (o *Options) explain(err error) error {
-	if refused(err) {
-		return fmt.Errorf("kafka refuses access: check user, password and rights (read %s; read and write %s and %s; group %s; transactional ids %s/*): %w",
-			o.Topic, o.ChangelogTopic, o.DeadLetterTopic, o.Group, o.Group, err)
-	}
-	return fmt.Errorf("no kafka broker answers at %s: check address, network, TLS and whether it is up: %w",
-		strings.Join(o.Brokers, ", "), err)
-}
-
-func (o *Options) check(ctx context.Context, adm *kadm.Client) error {
-	have, err := adm.ListTopics(ctx, o.Topic, o.ChangelogTopic, o.DeadLetterTopic, o.OutputTopic)
-	if err != nil {
-		return o.explain(err)
-	}
-	if err := o.checkInput(have); err != nil {
-		return err
-	}
-	n := len(have[o.Topic].Partitions)
-	for _, topic := range []string{o.ChangelogTopic, o.DeadLetterTopic, o.OutputTopic} {
-		if err := o.checkInternal(have, topic, n); err != nil {
-			return err
-		}
-	}
-	return o.checkCompacted(ctx, adm)
-}
-
-func (o *Options) checkInput(have kadm.TopicDetails) error {
-	switch t := have[o.Topic]; {
-	case refused(t.Err):
-		return o.explain(t.Err)
-	case errors.Is(t.Err, kerr.UnknownTopicOrPartition):
-		return fmt.Errorf("input topic %s does not exist: create it, or correct its name in the configuration", o.Topic)
-	case t.Err != nil:
-		return fmt.Errorf("input topic %s: %w", o.Topic, t.Err)
-	}
-	return nil
-}
-
-func (o *Options) checkInternal(have kadm.TopicDetails, topic string, n int) error {
-	switch t := have[topic]; {
-	case refused(t.Err):
-		return o.explain(t.Err)
-	case errors.Is(t.Err, kerr.UnknownTopicOrPartition):
-		return fmt.Errorf("internal topic %s does not exist: run zyklus migrate", topic)
-	case t.Err != nil:
-		return fmt.Errorf("internal topic %s: %w", topic, t.Err)
-	case len(t.Partitions) != n && topic == o.ChangelogTopic:
-		return fmt.Errorf("internal topic %s has %d partitions, input topic %s has %d: customers would change partition without their state; use a new group, and zyklus migrate for its topics",
-			topic, len(t.Partitions), o.Topic, n)
-	}
-	return nil
-}
-
-func (o *Options) checkCompacted(ctx context.Context, adm *kadm.Client) error {
-	configs, err := adm.DescribeTopicConfigs(ctx, o.ChangelogTopic)
-	if err != nil {
-		return o.explain(err)
-	}
-	rc, err := configs.On(o.ChangelogTopic, nil)
-	if err == nil {
-		err = rc.Err
-	}
-	if refused(err) {
-		return nil // the right to describe settings is not needed to run
-	}
-	if err != nil {
-		return fmt.Errorf("settings of topic %s: %w", o.ChangelogTopic, err)
-	}
-	for _, c := range rc.Configs {
-		if c.Key == "cleanup.policy" && c.MaybeValue() != "compact" {
-			return fmt.Errorf("changelog topic %s has cleanup.policy=%s: state would be deleted; set it to compact", o.ChangelogTopic, c.MaybeValue())
-		}
-	}
-	return nil
 }

@@ -160,10 +160,13 @@ func (c *Client) explainTransport(err error) string {
 	var dns *net.DNSError
 	var status *ch.HTTPError
 	var urlErr *url.Error
+	var own *credentialsError
 	if errors.As(err, &urlErr) {
 		err = urlErr.Err // the URL is a page long and says nothing
 	}
 	switch {
+	case errors.As(err, &own):
+		return "ClickHouse credentials cannot be read: " + oneLine(own.Error())
 	case errors.As(err, &dns):
 		return fmt.Sprintf("no ClickHouse at %s: host %q is not known (check clickhouse.addrs)", where, dns.Name)
 	case errors.Is(err, syscall.ECONNREFUSED):
@@ -171,9 +174,17 @@ func (c *Client) explainTransport(err error) string {
 	case errors.Is(err, ch.ErrAcquireConnTimeout), errors.Is(err, context.DeadlineExceeded):
 		return fmt.Sprintf("ClickHouse at %s does not answer in time", where)
 	case strings.Contains(err.Error(), "unexpected packet"), strings.Contains(err.Error(), "malformed HTTP"):
-		return fmt.Sprintf("the server at %s does not speak protocol %s: native is port 9000, http is port 8123", where, c.opts.Protocol)
-	case strings.Contains(err.Error(), "tls: "), strings.Contains(err.Error(), "x509: "):
+		return fmt.Sprintf("the server at %s does not speak protocol %s without TLS: native is port 9000, http is port 8123; else set clickhouse.tls.enabled to true", where, c.opts.Protocol)
+	case strings.Contains(err.Error(), "first record does not look like"), strings.Contains(err.Error(), "HTTP response to HTTPS"):
+		return fmt.Sprintf("the server at %s does not speak TLS on this port: native is port 9440 and http 8443; else set clickhouse.tls.enabled to false", where)
+	case strings.Contains(err.Error(), "x509: "):
+		return fmt.Sprintf("the certificate of ClickHouse at %s does not hold (check clickhouse.tls.ca and server_name): %s", where, oneLine(err.Error()))
+	case strings.Contains(err.Error(), "remote error: tls: "):
+		return fmt.Sprintf("ClickHouse at %s ends the TLS handshake (check clickhouse.tls.cert and key): %s", where, oneLine(err.Error()))
+	case strings.Contains(err.Error(), "tls: "):
 		return fmt.Sprintf("no TLS connection to ClickHouse at %s: %s", where, oneLine(err.Error()))
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
+		return fmt.Sprintf("ClickHouse at %s closes the connection (if it does so at once: does the port fit clickhouse.protocol and clickhouse.tls?): %s", where, oneLine(err.Error()))
 	case errors.As(err, &status):
 		return fmt.Sprintf("ClickHouse at %s answers HTTP status %d: %s", where, status.StatusCode, oneLine(status.Err.Error()))
 	default:

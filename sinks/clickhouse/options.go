@@ -1,6 +1,7 @@
 package clickhouse
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -30,10 +31,9 @@ type Options struct {
 	Username string
 	// Password is never logged nor part of an error.
 	Password string
-	// TLS encrypts the connection and verifies the server's certificate with the system's authorities.
-	TLS bool
-	// TLSConfig replaces the default TLS settings (own authority, client certificate). It implies TLS.
-	TLSConfig *tls.Config
+	// TLS returns the settings for one new connection, whose ServerName may be empty for the server's own name. It is
+	// asked for each connection, so that certificates can be exchanged without a restart. nil: connections are plain.
+	TLS func() (*tls.Config, error)
 	// Compression of inserts: "lz4" (default), "zstd" (fewer bytes, more CPU) or "none".
 	Compression string
 	// DialTimeout is for one connection. Default 5 s.
@@ -59,7 +59,6 @@ func (o Options) withDefaults() Options {
 	o.InsertTimeout = or(o.InsertTimeout, time.Minute)
 	o.Linger = or(o.Linger, 100*time.Millisecond)
 	o.MaxRows = or(o.MaxRows, 100_000)
-	o.TLS = o.TLS || o.TLSConfig != nil
 	if len(o.Addrs) == 0 {
 		o.Addrs = []string{net.JoinHostPort("localhost", o.defaultPort())}
 	}
@@ -68,11 +67,11 @@ func (o Options) withDefaults() Options {
 
 func (o Options) defaultPort() string {
 	switch {
-	case o.Protocol == HTTP && o.TLS:
+	case o.Protocol == HTTP && o.TLS != nil:
 		return "8443"
 	case o.Protocol == HTTP:
 		return "8123"
-	case o.TLS:
+	case o.TLS != nil:
 		return "9440"
 	default:
 		return "9000"
@@ -127,16 +126,32 @@ func (o Options) driver() *ch.Options {
 		ClientInfo:   ch.ClientInfo{Products: []struct{ Name, Version string }{{Name: "zyklus"}}},
 	}
 	if o.Protocol == HTTP {
-		d.Protocol, d.TransportFunc = ch.HTTP, newTransport
+		d.Protocol, d.TransportFunc = ch.HTTP, o.newTransport
 	}
-	if o.TLS {
-		d.TLS = o.TLSConfig
-		if d.TLS == nil {
-			d.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
+	if o.TLS != nil {
+		d.TLS = &tls.Config{MinVersion: tls.VersionTLS12} // makes the driver say https; dial encrypts
+		if o.Protocol != HTTP {
+			d.DialContext = func(ctx context.Context, addr string) (net.Conn, error) { return o.dial(ctx, "tcp", addr) }
 		}
 	}
 	return d
 }
+
+// dial opens one encrypted connection, handshake included.
+func (o *Options) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	config, err := o.TLS()
+	if err != nil {
+		return nil, &credentialsError{err}
+	}
+	d := tls.Dialer{NetDialer: &net.Dialer{Timeout: o.DialTimeout}, Config: config}
+	return d.DialContext(ctx, network, addr)
+}
+
+// credentialsError says that a certificate of our own could not be read: no server is to blame.
+type credentialsError struct{ err error }
+
+func (e *credentialsError) Error() string { return e.err.Error() }
+func (e *credentialsError) Unwrap() error { return e.err }
 
 // compression returns the driver's name of a compression method.
 func compression(name string) (method ch.CompressionMethod, ok bool) {

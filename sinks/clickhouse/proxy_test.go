@@ -27,6 +27,11 @@ func newProxy(t testing.TB, server string) *proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return startProxy(t, l, server)
+}
+
+func startProxy(t testing.TB, l net.Listener, server string) *proxy {
+	t.Helper()
 	p := &proxy{listener: l, server: server}
 	p.wg.Go(p.accept)
 	t.Cleanup(func() {

@@ -17,8 +17,11 @@ const idleTimeout = time.Minute
 type transport struct{ *http.Transport }
 
 // newTransport finishes the transport that the driver has configured.
-func newTransport(t *http.Transport) (http.RoundTripper, error) {
+func (o *Options) newTransport(t *http.Transport) (http.RoundTripper, error) {
 	t.IdleConnTimeout = idleTimeout
+	if o.TLS != nil {
+		t.DialTLSContext = o.dial
+	}
 	return transport{t}, nil
 }
 

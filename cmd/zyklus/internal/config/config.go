@@ -51,11 +51,14 @@ type Sources map[string]*Source
 // Kafka says which broker holds the topics.
 type Kafka struct {
 	Brokers            []string      `yaml:"brokers" flag:"brokers" default:"127.0.0.1:9092" doc:"host:port of any brokers of the cluster"`
+	TLS                TLS           `yaml:"tls"`
+	SASL               SASL          `yaml:"sasl"`
 	Embedded           bool          `yaml:"embedded" doc:"run a broker of our own in this process, for trials and tests"`
 	Listen             string        `yaml:"listen" default:"127.0.0.1:9092" doc:"where the embedded broker listens; port 0 takes a free one"`
 	Data               string        `yaml:"data" default:".zyklus/kafka" doc:"directory of the embedded broker"`
 	Partitions         int           `yaml:"partitions" default:"8" doc:"partitions of topics that zyklus creates; an existing topic keeps its own"`
 	Replication        int           `yaml:"replication" default:"0" doc:"replicas of topics that zyklus creates; 0 for the brokers' default"`
+	MinInsyncReplicas  int           `yaml:"min_insync_replicas" default:"0" doc:"replicas that must hold a checkpoint before it counts (min.insync.replicas of topics that zyklus creates); 0 for the brokers' default. 2 of 3 replicas lose nothing with one broker"`
 	InstanceID         string        `yaml:"instance_id" doc:"makes this process a static member of the group; must be unique in it and the same after a restart, such as a pod's name in a stateful set"`
 	CheckpointInterval time.Duration `yaml:"checkpoint_interval" default:"1s" doc:"time between checkpoints: rows are at most so much older than the events"`
 	RekeyInterval      time.Duration `yaml:"rekey_interval" default:"200ms" doc:"time between the transactions that re-key events, where sources are not keyed by customer; adds to the age of rows"`
@@ -68,11 +71,13 @@ type ClickHouse struct {
 	Database string   `yaml:"database" default:"zyklus" doc:"database of all tables and views; created if need be"`
 	Username string   `yaml:"username" default:"default" doc:"user of the database"`
 	Password Secret   `yaml:"password" doc:"password of the user"`
-	TLS      bool     `yaml:"tls" doc:"encrypt, and verify the server's certificate by the system's authorities"`
 	Embedded bool     `yaml:"embedded" doc:"run an engine of our own in a process beside this one, for trials and tests"`
 	Listen   string   `yaml:"listen" default:"127.0.0.1:8123" doc:"where the embedded engine listens; port 0 takes a free one"`
 	Data     string   `yaml:"data" default:".zyklus/clickhouse" doc:"directory of the embedded engine"`
 	Library  string   `yaml:"library" env:"ZYKLUS_LIBCHDB" flag:"libchdb" doc:"path of an existing libchdb for the embedded engine; empty: fetched with npm into the user's cache"`
+
+	Compression string `yaml:"compression" default:"lz4" oneof:"lz4,zstd,none" doc:"of inserts: lz4, zstd (fewer bytes, more CPU) or none; an embedded engine gets none by default"`
+	TLS         TLS    `yaml:"tls"`
 }
 
 // HTTP says where health and metrics are served.
@@ -107,6 +112,9 @@ func (c Config) complete() Config {
 	if c.ClickHouse.Embedded && !c.origins.given("clickhouse.protocol") {
 		c.ClickHouse.Protocol = "http"
 	}
+	if c.ClickHouse.Embedded && !c.origins.given("clickhouse.compression") {
+		c.ClickHouse.Compression = "none" // on one machine it costs more than it saves
+	}
 	if len(c.ClickHouse.Addrs) == 0 {
 		c.ClickHouse.Addrs = []string{"127.0.0.1:" + c.ClickHouse.port()}
 	}
@@ -116,11 +124,11 @@ func (c Config) complete() Config {
 // port is ClickHouse's usual one for the protocol.
 func (c ClickHouse) port() string {
 	switch {
-	case c.Protocol == "http" && c.TLS:
+	case c.Protocol == "http" && c.TLS.Enabled:
 		return "8443"
 	case c.Protocol == "http":
 		return "8123"
-	case c.TLS:
+	case c.TLS.Enabled:
 		return "9440"
 	default:
 		return "9000"

@@ -10,5 +10,7 @@
 // Unknown keys and unknown ZYKLUS_ variables are problems: a misspelt setting that
 // is silently ignored costs a day.
 //
-// Secrets print as [redacted] whatever prints them.
+// Secrets print as [redacted] whatever prints them. The setting of each has a twin
+// with _file behind its key (and _FILE behind its variable), which names a file that
+// holds it.
 package config

@@ -44,6 +44,9 @@ func sectionFields(section reflect.Value, prefix string) (list []field) {
 			f.oneOf = strings.Split(values, ",")
 		}
 		list = append(list, f)
+		if secret, ok := f.value.(*Secret); ok {
+			list = append(list, f.inFile(secret))
+		}
 	}
 	return list
 }

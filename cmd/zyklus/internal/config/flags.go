@@ -89,7 +89,7 @@ func (l *loader) readFlags(flags *Flags) {
 		case !ok:
 			l.add(g.where, "", "unknown key %q%s", g.key, suggestKey(g.key, l.fields))
 		case f.secret():
-			l.add(g.where, g.key, "is a secret, and flags are seen by all users of the machine: use %s or the file", f.env)
+			l.add(g.where, g.key, "is a secret, and flags are seen by all users of the machine: use %s, %s or the file", f.env, f.inFile(nil).env)
 		default:
 			l.set(f, g.where, g.text)
 		}

@@ -29,6 +29,7 @@ func Load(path string, env []string, flags *Flags) (Config, error) {
 	l.readFile(path)
 	l.readEnv(env)
 	l.readFlags(flags)
+	l.readSecrets()
 	l.config = l.config.complete()
 	l.problems = append(l.problems, l.config.problems()...)
 	if len(l.problems) > 0 {

@@ -92,9 +92,9 @@ func TestDerivedDefaults(t *testing.T) {
 			t.Errorf("%q: got %s %s", yaml, c.ClickHouse.Protocol, c.ClickHouse.Addrs)
 		}
 	}
-	f("clickhouse: {tls: true}", "native", "127.0.0.1:9440")
+	f("clickhouse: {tls: {enabled: true}}", "native", "127.0.0.1:9440")
 	f("clickhouse: {protocol: http}", "http", "127.0.0.1:8123")
-	f("clickhouse: {protocol: http, tls: true}", "http", "127.0.0.1:8443")
+	f("clickhouse: {protocol: http, tls: {enabled: true}}", "http", "127.0.0.1:8443")
 	f("clickhouse: {embedded: true}", "http", "127.0.0.1:8123")
 	f("clickhouse: {addrs: ['[::1]:9001']}", "native", "[::1]:9001")
 }
@@ -136,7 +136,7 @@ lifecycles: [role5, rol5, ./own.yaml, role5, 7]
 		`zyklus.yaml:12:46: lifecycles holds a number: want texts, in quotes where they look like something else`,
 		`ZYKLUS_KAFKA_BROKER: unknown variable, did you mean ZYKLUS_KAFKA_BROKERS?`,
 		`--set: unknown key "kafka.partition", did you mean kafka.partitions?`,
-		`--set: clickhouse.password is a secret, and flags are seen by all users of the machine: use ZYKLUS_CLICKHOUSE_PASSWORD or the file`,
+		`--set: clickhouse.password is a secret, and flags are seen by all users of the machine: use ZYKLUS_CLICKHOUSE_PASSWORD, ZYKLUS_CLICKHOUSE_PASSWORD_FILE or the file`,
 		`ZYKLUS_SOURCE_SKEW: source.skew -1m is not from 0s to 24h`,
 		`--brokers: kafka.brokers "kafka://a:9092" must be host:port without a scheme`,
 		`--brokers: kafka.brokers "b" is not host:port`,
@@ -159,19 +159,20 @@ lifecycles: [role5, rol5, ./own.yaml, role5, 7]
 	f("group: &a x\ncurrency: *a", nil, nil,
 		`zyklus.yaml:1:8: group is an anchor, alias or tag, which are not supported: want a text, in quotes if it looks like something else`,
 		`zyklus.yaml:2:11: currency is an anchor, alias or tag, which are not supported: want a text, in quotes if it looks like something else`)
-	f("clickhouse: {tls: yes, password: 0123}", nil, nil,
-		`zyklus.yaml:1:19: clickhouse.tls is a text: want true or false`,
-		`zyklus.yaml:1:34: clickhouse.password is a number: want a text, in quotes if it looks like something else`)
+	f("clickhouse: {tls: true, password: 0123}\nkafka: {tls: {enabled: yes}}", nil, nil,
+		`zyklus.yaml:1:19: clickhouse.tls is true or false: want keys with values, such as "key: value"`,
+		`zyklus.yaml:1:35: clickhouse.password is a number: want a text, in quotes if it looks like something else`,
+		`zyklus.yaml:2:24: kafka.tls.enabled is a text: want true or false`)
 	f("clickhouse: {password: \"a\\nb\"}", nil, nil, `zyklus.yaml:1:24: clickhouse.password holds a line break or another control character`)
 
 	// Settings that contradict each other.
-	f("kafka: {embedded: true, brokers: ['a:1']}\nclickhouse: {embedded: true, protocol: native, tls: true, data: ''}",
+	f("kafka: {embedded: true, brokers: ['a:1']}\nclickhouse: {embedded: true, protocol: native, tls: {enabled: true}, data: ''}",
 		nil, []string{"--clickhouse-addr=c:9000"},
 		`zyklus.yaml:1:34: kafka.brokers is given (zyklus.yaml:1:34) and kafka.embedded is true (zyklus.yaml:1:19): keep one of them`,
 		`--clickhouse-addr: clickhouse.addrs is given (--clickhouse-addr) and clickhouse.embedded is true (zyklus.yaml:2:24): keep one of them`,
-		`zyklus.yaml:2:65: clickhouse.data is empty: the embedded engine needs a directory`,
+		`zyklus.yaml:2:76: clickhouse.data is empty: the embedded engine needs a directory`,
 		`zyklus.yaml:2:40: clickhouse.protocol is native, but the embedded engine speaks http only: remove it`,
-		`zyklus.yaml:2:53: clickhouse.tls is true, but the embedded engine has none: remove it`)
+		`zyklus.yaml:2:63: clickhouse.tls.enabled is true, but the embedded engine has none: remove it`)
 }
 
 func TestFilesThatCannotBeRead(t *testing.T) {

@@ -83,7 +83,12 @@ func (f field) yaml() string {
 		}
 		return "[" + strings.Join(items, ", ") + "]"
 	case *Secret:
+		if p.file != "" {
+			return quote("") // it is where the next line says
+		}
 		return quote(p.String())
+	case secretFile:
+		return quote(p.secret.file)
 	case fmt.Stringer:
 		return p.String()
 	default:

@@ -91,6 +91,12 @@ func (b Kafka) check(k *checker) {
 	k.that(!b.Embedded || b.Data != "", "kafka.data", "is empty: the embedded broker needs a directory")
 	k.that(b.Partitions >= 1 && b.Partitions <= 10_000, "kafka.partitions", "%d is not from 1 to 10000", b.Partitions)
 	k.that(b.Replication >= 0 && b.Replication <= 32, "kafka.replication", "%d is not from 0 (the brokers' default) to 32", b.Replication)
+	k.that(b.MinInsyncReplicas >= 0 && (b.Replication == 0 || b.MinInsyncReplicas <= b.Replication) && b.MinInsyncReplicas <= 32,
+		"kafka.min_insync_replicas", "%d is not from 0 (the brokers' default) to kafka.replication", b.MinInsyncReplicas)
+	k.that(!b.Embedded || !b.TLS.Enabled, "kafka.tls.enabled", "is true, but the embedded broker has none: remove it")
+	k.that(!b.Embedded || b.SASL.Mechanism == "none", "kafka.sasl.mechanism", "is %s, but nobody signs in to the embedded broker: remove it", b.SASL.Mechanism)
+	b.TLS.check(k, "kafka")
+	b.SASL.check(k)
 	k.that(b.CheckpointInterval >= 10*time.Millisecond && b.CheckpointInterval <= time.Minute,
 		"kafka.checkpoint_interval", "%s is not from 10ms to 1m", formatDuration(b.CheckpointInterval))
 }
@@ -101,7 +107,8 @@ func (c ClickHouse) check(k *checker) {
 	k.address("clickhouse.listen", c.Listen)
 	k.that(!c.Embedded || c.Data != "", "clickhouse.data", "is empty: the embedded engine needs a directory")
 	k.that(!c.Embedded || c.Protocol == "http", "clickhouse.protocol", "is %s, but the embedded engine speaks http only: remove it", c.Protocol)
-	k.that(!c.Embedded || !c.TLS, "clickhouse.tls", "is true, but the embedded engine has none: remove it")
+	k.that(!c.Embedded || !c.TLS.Enabled, "clickhouse.tls.enabled", "is true, but the embedded engine has none: remove it")
+	c.TLS.check(k, "clickhouse")
 	k.that(identifier.MatchString(c.Database), "clickhouse.database", "%q is not a plain name: letters, digits and '_', not beginning with a digit", c.Database)
 	k.that(c.Username != "", "clickhouse.username", "is empty")
 	if c.Embedded {

@@ -51,7 +51,9 @@ func (f field) set(text string) error {
 	case *Date:
 		return assign(p, text, parseDate)
 	case *Secret:
-		*p = NewSecret(text)
+		p.text = NewSecret(text).text // the file, which may be given too, is kept for readSecrets to refuse
+	case secretFile:
+		p.secret.file = text
 	case *[]string:
 		*p = splitList(text)
 	default:
