@@ -247,7 +247,7 @@ func TestNotPrepared(t *testing.T) {
 	migrated := "[events zyklus-shop-changelog zyklus-shop-dead-letters zyklus-shop-outputs] [shop]"
 	untouched(t, migrated)
 	t.Run("no internal topics", func(t *testing.T) {
-		fails(t, 1, problem("internal topic zyklus-other-changelog does not exist", "zyklus migrate"), "run", "--config", d.config, "--group", "other")
+		fails(t, 1, problem("changelog topic zyklus-other-changelog does not exist", "zyklus migrate"), "run", "--config", d.config, "--group", "other")
 		untouched(t, migrated)
 	})
 	t.Run("an old database", func(t *testing.T) {
