@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/sourcegraph/conc"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -358,6 +359,7 @@ type running struct {
 	*Runner
 	cancel context.CancelFunc
 	wg     conc.WaitGroup
+	over   chan struct{}
 	err    error
 }
 
@@ -374,10 +376,36 @@ func (l *lab) run(change ...func(*Options, *Deps)) *running {
 		l.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	run := &running{Runner: r, cancel: cancel}
-	run.wg.Go(func() { run.err = r.Run(ctx) })
+	run := &running{Runner: r, cancel: cancel, over: make(chan struct{})}
+	run.wg.Go(func() {
+		defer close(run.over)
+		run.err = r.Run(ctx)
+	})
 	l.t.Cleanup(func() { _ = run.stop() })
 	return run
+}
+
+// ended reports whether Run has returned.
+func (r *running) ended() bool {
+	select {
+	case <-r.over:
+		return true
+	default:
+		return false
+	}
+}
+
+// admin returns a client for questions.
+func (l *lab) admin() *kadm.Client {
+	l.t.Helper()
+	cl, err := kgo.NewClient(kgo.SeedBrokers(l.o.Brokers...))
+	must(l.t, err)
+	l.t.Cleanup(cl.Close)
+	return kadm.NewClient(cl)
+}
+
+func contextFor(d time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.Background(), d)
 }
 
 // stop ends the Runner in order and returns its error.
