@@ -34,14 +34,17 @@ import (
 const partitions = 4
 
 // BenchmarkHistory replays the demo's history: 20,000 simulated customers over 18 months.
-func BenchmarkHistory(b *testing.B) {
+func BenchmarkHistory(b *testing.B) { replay(b, "EUR", history(b)) }
+
+// history returns what writes the demo's history.
+func history(b *testing.B) func(produce func(key, value []byte)) time.Time {
 	cfg := simulator.DefaultConfig()
 	if n := os.Getenv("ZYKLUS_BENCH_CUSTOMERS"); n != "" {
 		if _, err := fmt.Sscan(n, &cfg.Customers); err != nil {
 			b.Fatal(err)
 		}
 	}
-	replay(b, "EUR", func(produce func(key, value []byte)) time.Time {
+	return func(produce func(key, value []byte)) time.Time {
 		sim, err := simulator.New(cfg)
 		if err != nil {
 			b.Fatal(err)
@@ -50,7 +53,7 @@ func BenchmarkHistory(b *testing.B) {
 			produce(e.Key, e.Value)
 		}
 		return cfg.End.Add(cfg.MaxDelay)
-	})
+	}
 }
 
 // BenchmarkCompleteJourney replays the Complete Journey sample: 47,243 baskets of 2,377 households.
