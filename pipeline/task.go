@@ -148,6 +148,10 @@ func (t *Task) Process(e *Event, believable int64) {
 		t.stats.Late++
 		return
 	}
+	if err := t.job.price(e); err != nil {
+		t.reject(e, err.Kind, err.Cause)
+		return
+	}
 	w := t.touch(e.Customer)
 	switch {
 	case !late && e.At <= w.settledTo && !e.Kind.Order():
