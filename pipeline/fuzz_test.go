@@ -89,9 +89,18 @@ func FuzzRestoreSection(f *testing.F) {
 		f.Add(tag, byte(1), []byte{2, 2, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0}, uint8(1))
 		f.Add(tag, byte(1), []byte{0x80, 0xb4, 0x99, 0x02, 2, 0xa0, 0x1f}, uint8(0))
 	}
+	f.Add(byte(1), byte(2), foreignSection(), uint8(1))
 	f.Fuzz(func(t *testing.T, tag, layout byte, body []byte, orders uint8) {
 		restoreCustomer(t, record(tag, layout, body, int64(orders%2)))
 	})
+}
+
+// foreignSection is a ledger with an order in dollars, of which 10 have come back, and 1 in euros.
+func foreignSection() []byte {
+	b := pipeline.AppendInt([]byte{0}, 1_700_000_000_000)
+	b = append(b, 0, 0, 0, 0, 0, 0, 1, 2, 'o', '1', 0, 0, 200, 1, 20, 0x80, 'U', 'S', 'D')
+	b = pipeline.AppendRate(b, pipeline.Rate{Units: 9231, Digits: 4})
+	return append(b, 2, 0, 0)
 }
 
 // record writes a customer with one section by hand.
@@ -148,6 +157,9 @@ func TestFuzzSeedsAreSound(t *testing.T) {
 			}
 		}
 	}
+	if err := restored(t, pipeline.NewTask(newJob(t, fuzzSetting), "events", 0), []byte("c"), record(1, 2, foreignSection(), 1)); err != nil {
+		t.Error(err)
+	}
 	for orders := range int64(2) {
 		task := pipeline.NewTask(newJob(t, fuzzSetting), "events", 0)
 		if err := restored(t, task, []byte("c"), record(6, 1, nil, orders)); err != nil {
@@ -176,7 +188,11 @@ func goOn(task *pipeline.Task, customers ...[]byte) {
 			for k, kind := range []pipeline.Kind{pipeline.KindOrderCompleted, pipeline.KindOrderRefunded, pipeline.KindPageViewed, pipeline.KindOrderUpdated} {
 				for _, late := range []int64{0, 10 * dayMs} {
 					at := clock - late
-					task.Process(&pipeline.Event{Kind: kind, At: at, ID: uint64(clock) + uint64(i*8+k), Customer: id, OrderID: []byte("o"), Amount: 5, HasAmount: true}, at)
+					e := pipeline.Event{Kind: kind, At: at, ID: uint64(clock) + uint64(i*8+k), Customer: id, OrderID: []byte("o1"), Amount: 5, HasAmount: true}
+					if late == 0 {
+						e.Currency = [3]byte{'U', 'S', 'D'}
+					}
+					task.Process(&e, at)
 				}
 			}
 		}
