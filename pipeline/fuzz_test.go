@@ -97,10 +97,35 @@ func FuzzRestoreSection(f *testing.F) {
 
 // foreignSection is a ledger with an order in dollars, of which 10 have come back, and 1 in euros.
 func foreignSection() []byte {
+	return foreignOrder(pipeline.Rate{Units: 9231, Digits: 4}, 1)
+}
+
+func foreignOrder(rate pipeline.Rate, other int64) []byte {
 	b := pipeline.AppendInt([]byte{0}, 1_700_000_000_000)
 	b = append(b, 0, 0, 0, 0, 0, 0, 1, 2, 'o', '1', 0, 0, 200, 1, 20, 0x80, 'U', 'S', 'D')
-	b = pipeline.AppendRate(b, pipeline.Rate{Units: 9231, Digits: 4})
-	return append(b, 2, 0, 0)
+	b = pipeline.AppendInt(pipeline.AppendRate(b, rate), other)
+	return append(b, 0, 0)
+}
+
+// TestCorruptMoney: a restore refuses money that no fold can have written.
+func TestCorruptMoney(t *testing.T) {
+	for name, section := range map[string][]byte{
+		"no rate":               foreignOrder(pipeline.Rate{}, 0),
+		"too great a rate":      foreignOrder(pipeline.Rate{Units: 1e18}, 0),
+		"rate of 20 digits":     foreignOrder(pipeline.Rate{Units: 1, Digits: 20}, 0),
+		"below zero":            foreignOrder(pipeline.Rate{Units: 1}, -1),
+		"more back than worth":  foreignOrder(pipeline.Rate{Units: 1}, 101),
+		"a currency like 'uSD'": bytes.Replace(foreignSection(), []byte("USD"), []byte("uSD"), 1),
+	} {
+		task := pipeline.NewTask(newJob(t, fuzzSetting), "events", 0)
+		if err := restored(t, task, []byte("c"), record(1, 2, section, 1)); err == nil {
+			t.Errorf("%s is restored", name)
+		}
+	}
+	e := pipeline.Event{Kind: pipeline.KindOrderCompleted, At: 1, OrderID: []byte("o"), Amount: 5, HasAmount: true, Currency: code("USD")}
+	if err := pipeline.DecodeEvent(pipeline.AppendEvent(nil, &e), new(pipeline.Event)); err == nil {
+		t.Error("an accepted order has no rate")
+	}
 }
 
 // record writes a customer with one section by hand.

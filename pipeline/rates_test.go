@@ -279,3 +279,42 @@ func TestWithoutRates(t *testing.T) {
 		t.Errorf("%+v", letters)
 	}
 }
+
+// TestGreatAmounts: what is too large in the reporting currency is refused, as a new order at once, as an update when
+// it is folded; a refund that is too large gives back all. A rate that an event brings along counts for nothing.
+func TestGreatAmounts(t *testing.T) {
+	o := options(t)
+	o.Rates = parseRates(t, "date,currency,rate\n2024-03-01,USD,1000000")
+	job, err := pipeline.NewJob(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	task, at := pipeline.NewTask(job, "events", 0), int64(19783*dayMs)
+	send := func(order, currency string, kind pipeline.Kind, amount int64) {
+		at++
+		task.Process(&pipeline.Event{
+			Kind: kind, At: at, ID: uint64(at), Customer: []byte("c"), OrderID: []byte(order), Amount: amount, HasAmount: true,
+			Currency: code(currency), Rate: pipeline.Rate{Units: 7}, Raw: fmt.Appendf(nil, "%s %d", order, amount),
+		}, at)
+	}
+	send("a", "USD", pipeline.KindOrderCompleted, pipeline.MaxAmount)
+	send("b", "USD", pipeline.KindOrderCompleted, pipeline.MaxAmount/1e6)
+	send("b", "USD", pipeline.KindOrderUpdated, pipeline.MaxAmount/1e6+1)
+	send("c", "", pipeline.KindOrderCompleted, 100)
+	send("d", "", pipeline.KindOrderCompleted, 100)
+	send("d", "USD", pipeline.KindOrderRefunded, pipeline.MaxAmount)
+	task.AdvanceClock(at + dayMs)
+	for task.Drain(100) {
+	}
+	letters := ""
+	for _, l := range task.Checkpoint().DeadLetters {
+		letters += fmt.Sprintf("%v %s;", l.Kind, l.Value)
+	}
+	if want := "amount_out_of_range a 10000000000000;amount_out_of_range b 10000001;"; letters != want {
+		t.Errorf("dead letters %q, want %q", letters, want)
+	}
+	task.Committed()
+	checkOrders(t, "", task, []string{
+		"b completed 10000000000000 0 10000000000000 USD 10000000 10000000", "c completed 100 0 100  - -", "d refunded 100 100 0  - -",
+	})
+}
