@@ -122,9 +122,25 @@ func TestCorruptMoney(t *testing.T) {
 			t.Errorf("%s is restored", name)
 		}
 	}
-	e := pipeline.Event{Kind: pipeline.KindOrderCompleted, At: 1, OrderID: []byte("o"), Amount: 5, HasAmount: true, Currency: code("USD")}
-	if err := pipeline.DecodeEvent(pipeline.AppendEvent(nil, &e), new(pipeline.Event)); err == nil {
-		t.Error("an accepted order has no rate")
+	// An order that is open still, whose rate has become a zero of two bytes.
+	o := options(t)
+	o.Rates = readRates(t, "small")
+	job, err := pipeline.NewJob(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	task, at := pipeline.NewTask(job, "events", 0), time.Date(2024, 3, 1, 10, 0, 0, 0, time.UTC).UnixMilli()
+	task.Process(&pipeline.Event{
+		Kind: pipeline.KindOrderCompleted, At: at, ID: 1, Customer: []byte("c"), OrderID: []byte("o"), Amount: 5, HasAmount: true, Currency: code("USD"),
+	}, at)
+	var log changelog
+	log.append(task.Checkpoint())
+	if _, err := log.restore(job, 0); err != nil {
+		t.Fatal(err)
+	}
+	log[0].Value = bytes.Replace(log[0].Value, []byte("USD\x9d\x07\x03"), []byte("USD\x80\x00\x03"), 1)
+	if _, err := log.restore(job, 0); err == nil {
+		t.Errorf("an order without a rate is restored: %x", log[0].Value)
 	}
 }
 

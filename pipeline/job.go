@@ -69,8 +69,9 @@ type feature struct {
 func NewJob(o Options) (*Job, error) {
 	j := &Job{
 		Artefact: o.Artefact, Calendar: o.Calendar, Lateness: o.Lateness.Milliseconds(),
-		operators: o.Operators, rates: o.Rates, skew: o.Skew.Milliseconds(), wallClock: o.WallClock, workingSet: o.WorkingSet,
+		operators: o.Operators, skew: o.Skew.Milliseconds(), wallClock: o.WallClock, workingSet: o.WorkingSet,
 	}
+	j.rates = o.Rates
 	if j.Calendar == nil {
 		j.Calendar = NewCalendar(nil)
 	}

@@ -250,28 +250,39 @@ func (r *Rates) At(currency [3]byte, day int64) (Rate, error) {
 
 func dateOf(day int64) string { return time.UnixMilli(day * DayMillis).UTC().Format(time.DateOnly) }
 
-// price gives an event in a foreign currency the rate of its business day. Only a new order must have one: what changes
-// an order may be in its currency, and then takes the order's own rate. Whether it is, the fold knows.
-func (j *Job) price(e *Event) *RecordError {
+// price gives an event in a foreign currency the rate of its business day, or returns its dead letter. Only a new order
+// must have a rate: what changes an order may be in its currency, and then takes the order's own. Whether it is, the
+// fold knows.
+func (j *Job) price(e *Event) (l DeadLetter, refused bool) {
 	e.Rate = Rate{}
 	if j.rates != nil && e.Currency == j.rates.reporting {
 		e.Currency = [3]byte{}
 	}
 	if !e.Foreign() {
-		return nil
+		return l, false
 	}
 	rate, err := j.rates.At(e.Currency, j.Calendar.Day(e.At))
 	if err == nil {
 		e.Rate = rate
 	}
-	if e.Kind != KindOrderCompleted {
-		return nil
+	if e.priced() {
+		return l, false
+	}
+	l = DeadLetter{
+		Kind: ErrAmountOutOfRange, Cause: fmt.Sprintf("%d minor units of %s are more than %d of the reporting currency", e.Amount, e.Currency, int64(MaxAmount)),
+		At: e.At, Key: slices.Clone(e.Customer), Value: slices.Clone(e.Raw), Origin: e.Origin,
 	}
 	if err != nil {
-		return &RecordError{ErrCurrencyWithoutRate, err.Error()}
+		l.Kind, l.Cause = ErrCurrencyWithoutRate, err.Error()
 	}
-	if _, fits := rate.Convert(e.Amount); !fits {
-		return &RecordError{ErrAmountOutOfRange, fmt.Sprintf("%d minor units of %s are more than %d of the reporting currency", e.Amount, e.Currency, int64(MaxAmount))}
+	return l, true
+}
+
+// priced reports whether the event can be booked: every accepted one can.
+func (e *Event) priced() bool {
+	if e.Kind != KindOrderCompleted || !e.Foreign() {
+		return true
 	}
-	return nil
+	_, ok := e.Rate.Convert(e.Amount)
+	return ok
 }

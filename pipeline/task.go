@@ -148,8 +148,8 @@ func (t *Task) Process(e *Event, believable int64) {
 		t.stats.Late++
 		return
 	}
-	if err := t.job.price(e); err != nil {
-		t.reject(e, err.Kind, err.Cause)
+	if l, refused := t.job.price(e); refused {
+		t.Reject(l)
 		return
 	}
 	w := t.touch(e.Customer)

@@ -227,8 +227,7 @@ func DecodeEvent(src []byte, e *Event) error {
 		e.Raw = r.Bytes()
 		e.Origin = Origin{Topic: string(r.Bytes()), Partition: int32(r.Uint()), Offset: int64(r.Uint())}
 	}
-	_, priced := e.Rate.Convert(e.Amount)
-	if !e.Kind.Valid() || e.Kind == KindOrderCompleted && e.Foreign() && !priced {
+	if !e.Kind.Valid() {
 		return errCorrupt
 	}
 	return r.Err()
