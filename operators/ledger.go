@@ -11,6 +11,9 @@ import (
 // every total follows from it: counts and value can go down. It writes Customer.Totals and the bookings of each event.
 //
 // An order takes part for HorizonDays business days after its own; then only totals remember it.
+//
+// An order in a foreign currency is kept in that currency with the rate of its day (order_money.go): totals and bookings
+// are in the reporting currency.
 type Ledger struct{ table *pipeline.Table }
 
 // HorizonDays is how many business days after its own an order can still be changed.
@@ -35,14 +38,13 @@ const (
 
 // order is one order of the ledger.
 type order struct {
-	id       []byte
-	at       int64 // its time: the event time of order.completed
-	content  int64 // event time of what it holds: order.completed or the last order.updated
-	value    int64 // minor units, before refunds
-	refunded int64 // minor units, at most value
-	status   byte
-	lines    []line
-	refunds  []uint64 // ids of the refunds applied, so that one that comes again has no effect
+	id      []byte
+	at      int64 // its time: the event time of order.completed
+	content int64 // event time of what it holds: order.completed or the last order.updated
+	money
+	status  byte
+	lines   []line
+	refunds []uint64 // ids of the refunds applied, so that one that comes again has no effect
 }
 
 // line is one product line.
@@ -51,7 +53,7 @@ type line struct {
 	category uint16 // in Customer.Names
 	quantity int64  // thousandths
 	returned int64  // thousandths
-	amount   int64  // minor units
+	amount   int64  // minor units of the order's currency
 }
 
 // waiting is an order event that came before its order.
@@ -100,6 +102,9 @@ func NewLedger() *Ledger {
 			column("net_value_minor", pipeline.TypeMoney, "minor units", "Value less refunds; 0 if cancelled."),
 			column("lines", pipeline.TypeCount, "lines", "Product lines, at most 100 are kept."),
 			column("categories", pipeline.TypeString, "", "Distinct categories of its lines, joined by a comma."),
+			column("currency", pipeline.TypeText, "", "Currency of the order, a code of ISO 4217; empty for the reporting currency. Amounts are converted at the rate of the order's business day."),
+			optional("original_value_minor", pipeline.TypeInteger, "minor units of currency", "Value before refunds in the order's own currency; NULL for the reporting currency."),
+			optional("original_net_minor", pipeline.TypeInteger, "minor units of currency", "Net value in the order's own currency, what was refunded in others taken at the order's rate; NULL for the reporting currency."),
 		}),
 	}}
 }
@@ -113,7 +118,7 @@ func (l *Ledger) Section() pipeline.Section {
 		return func(_ pipeline.State, c *pipeline.Customer, _ int64) pipeline.Value { return instant(get(&c.Totals)) }
 	}
 	return pipeline.Section{
-		Name: "ledger", Tag: 1, Layout: 1, Table: l.table,
+		Name: "ledger", Tag: 1, Layout: ledgerLayout, Table: l.table,
 		Fields: []pipeline.Field{{
 			Column: column("orders", pipeline.TypeCount, "orders", "Net orders over the lifetime: completed, neither cancelled nor refunded as a whole."),
 			Label:  pipeline.Labels{En: "Orders", De: "Bestellungen"}, Feature: true,
@@ -201,7 +206,7 @@ func (s *ledgerState) complete(f *pipeline.Fold, e *pipeline.Event) {
 	if calendar.Day(f.Now)-calendar.Day(e.At) > HorizonDays && s.beyond(f) {
 		f.Refuse(pipeline.DeadLetter{
 			Kind: pipeline.ErrOrderTooOld, Cause: "the order is older than the ledger reaches back, and may be a repeat",
-			At: e.At, Money: e.Amount, Value: slices.Clone(e.Raw), Origin: e.Origin,
+			At: e.At, Money: e.Money(), Value: slices.Clone(e.Raw), Origin: e.Origin,
 		})
 		return
 	}
@@ -209,6 +214,7 @@ func (s *ledgerState) complete(f *pipeline.Fold, e *pipeline.Event) {
 		return // order events are idempotent by order id
 	}
 	o := s.insert(e)
+	o.currency, o.rate = e.Currency, e.Rate
 	b := pipeline.Booking{At: o.at}
 	s.fill(f, o, e)
 	s.book(f, o, b, snapshot{})
@@ -258,15 +264,19 @@ func (s *ledgerState) change(f *pipeline.Fold, o *order, e *pipeline.Event) {
 		if e.At < o.content || f.Late && e.At == o.content && e.At > o.at {
 			return // a later update, or a later completion, or this one has been folded in already
 		}
+		if !s.convertible(f, &o.money, e) {
+			return
+		}
+		o.reprice(e)
 		s.fill(f, o, e)
-		o.refunded = min(o.refunded, o.value)
+		o.limit()
 	case pipeline.KindOrderCancelled:
 		if o.status == statusCancelled {
 			return
 		}
 		o.status = statusCancelled
 	case pipeline.KindOrderRefunded:
-		if slices.Contains(o.refunds, e.ID) || slices.Contains(s.adjusted, e.ID) {
+		if slices.Contains(o.refunds, e.ID) || slices.Contains(s.adjusted, e.ID) || !s.convertible(f, &o.money, e) {
 			return
 		}
 		o.refunds = append(o.refunds, e.ID)
@@ -278,29 +288,27 @@ func (s *ledgerState) change(f *pipeline.Fold, o *order, e *pipeline.Event) {
 
 // refund gives back lines, an amount, or the whole order; never more than is left of it.
 func (o *order) refund(e *pipeline.Event) {
-	left := o.value - o.refunded
+	whole := false
 	switch {
 	case len(e.Lines) > 0:
-		o.refunded += min(left, o.returnLines(e.Lines))
+		own, named := o.returnLines(e.Lines)
+		o.giveBack(own)
+		o.giveBackIn(e, named)
+		whole = o.allReturned()
 	case e.HasAmount:
-		o.refunded += min(left, e.Amount)
+		o.giveBackIn(e, e.Amount)
 	default:
+		whole = true
 		o.refunded = o.value
-		o.settle(true)
-		return
 	}
-	o.settle(o.allReturned())
-}
-
-// settle marks the order as refunded as a whole if everything has come back, or nothing is left of its value.
-func (o *order) settle(all bool) {
-	if o.status == statusCompleted && (all || o.value > 0 && o.refunded == o.value) {
+	if o.status == statusCompleted && (whole || o.spent()) {
 		o.status, o.refunded = statusRefunded, o.value
 	}
+	o.limit()
 }
 
-// returnLines takes lines back and returns their amount, by the refund's own prices where it names them.
-func (o *order) returnLines(lines []pipeline.Line) (amount int64) {
+// returnLines takes lines back and returns their amounts: by the order's prices, and by the refund's where it names them.
+func (o *order) returnLines(lines []pipeline.Line) (own, named int64) {
 	for i := range lines {
 		back := &lines[i]
 		left := back.Quantity
@@ -311,7 +319,7 @@ func (o *order) returnLines(lines []pipeline.Line) (amount int64) {
 			}
 			n := min(left, l.quantity-l.returned)
 			if !back.HasAmount {
-				amount += portion(l.amount, l.returned+n, l.quantity) - portion(l.amount, l.returned, l.quantity)
+				own += portion(l.amount, l.returned+n, l.quantity) - portion(l.amount, l.returned, l.quantity)
 			}
 			l.returned += n
 			left -= n
@@ -320,10 +328,10 @@ func (o *order) returnLines(lines []pipeline.Line) (amount int64) {
 			if len(o.lines) == 0 || len(o.lines) == maxLines {
 				taken = back.Quantity // the ledger does not know all lines
 			}
-			amount += portion(back.Amount, taken, back.Quantity)
+			named += portion(back.Amount, taken, back.Quantity)
 		}
 	}
-	return amount
+	return own, named
 }
 
 // portion returns amount * part / whole, rounded down; parts add up exactly when taken one after the other.
@@ -331,7 +339,8 @@ func portion(amount, part, whole int64) int64 {
 	if part >= whole || whole == 0 {
 		return amount
 	}
-	return mulDiv(amount, part, whole)
+	quotient, _ := mulDiv(amount, part, whole)
+	return quotient
 }
 
 // allReturned reports whether every line has come back.

@@ -7,7 +7,7 @@ import (
 	"zyklus/pipeline"
 )
 
-// snapshot is what an order counts for.
+// snapshot is what an order counts for, money in minor units of the reporting currency.
 type snapshot struct {
 	orders, net, gone int64
 	categories        []uint16 // ascending
@@ -17,10 +17,11 @@ type snapshot struct {
 func (o *order) snapshot(buffer []uint16) snapshot {
 	s := snapshot{categories: buffer[:0]}
 	if o.status == statusCancelled || o.status == statusRefunded {
-		s.gone = o.value
+		s.gone = o.worth()
 		return s
 	}
-	s.orders, s.net, s.gone = 1, o.value-o.refunded, o.refunded
+	s.orders, s.gone = 1, o.back()
+	s.net = o.worth() - s.gone
 	for i := range o.lines {
 		l := &o.lines[i]
 		if l.category == 0 || l.returned >= l.quantity && l.quantity > 0 {
@@ -142,24 +143,25 @@ func (s *ledgerState) firstExpiry() int64 {
 }
 
 // giveUp deals with an order event whose order never came. Where older orders have left the ledger it may belong to one
-// of them: then a named amount corrects lifetime value. Else it is a dead letter.
+// of them: then a named amount corrects lifetime value, by the rate of the refund's own day if it is in a foreign
+// currency. Else it is a dead letter.
 func (s *ledgerState) giveUp(f *pipeline.Fold, e *pipeline.Event) {
 	if e.Kind == pipeline.KindOrderRefunded && e.HasAmount && s.beyond(f) {
-		if slices.Contains(s.adjusted, e.ID) {
+		if slices.Contains(s.adjusted, e.ID) || !s.convertible(f, &money{}, e) {
 			return
 		}
 		if s.adjusted = append(s.adjusted, e.ID); len(s.adjusted) > maxAdjusted {
 			s.adjusted = slices.Delete(s.adjusted, 0, 1)
 		}
 		t := &f.Customer.Totals
-		back := min(e.Amount, max(t.Net, 0))
+		back := min(converted(e, e.Amount), max(t.Net, 0))
 		t.Net -= back
 		t.Refunded += back
 		return
 	}
 	f.Refuse(pipeline.DeadLetter{
 		Kind: pipeline.ErrOrderUnknown, Cause: e.Kind.String() + " names an order that is not in the ledger",
-		At: e.At, Money: e.Amount, Value: slices.Clone(e.Raw), Origin: e.Origin,
+		At: e.At, Money: e.Money(), Value: slices.Clone(e.Raw), Origin: e.Origin,
 	})
 }
 
@@ -232,9 +234,9 @@ func (r *older) add(o *order) {
 	r.lastAt = max(r.lastAt, o.at)
 }
 
-// mulDiv returns a*b/c for values of the same sign without overflow.
-func mulDiv(a, b, c int64) int64 {
+// mulDiv returns a*b/c and what is left, for values that are not negative, without overflow.
+func mulDiv(a, b, c int64) (quotient, rest int64) {
 	hi, lo := bits.Mul64(uint64(a), uint64(b))
-	q, _ := bits.Div64(hi%uint64(c), lo, uint64(c))
-	return int64(q)
+	q, r := bits.Div64(hi%uint64(c), lo, uint64(c))
+	return int64(q), int64(r)
 }

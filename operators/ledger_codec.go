@@ -8,8 +8,15 @@ import (
 	"zyklus/pipeline"
 )
 
-// Layout 1 of the section: first expiry (0 if nothing waits), oldest order (0 if none), waiting events, older orders,
-// refunds of those, then the orders by time.
+// Layout 2 of the section: first expiry (0 if nothing waits), oldest order (0 if none), waiting events, older orders,
+// refunds of those, then the orders by time. Of an order in a foreign currency the status is marked, and currency, rate
+// and refunds in other currencies follow it. Layout 1 is the same without such orders, so its bytes are also bytes of
+// layout 2 and stay as they are until an event changes them.
+const (
+	ledgerLayout = 2
+	// statusForeign marks the status of an order in a foreign currency.
+	statusForeign = 0x80
+)
 
 // Append implements pipeline.State.
 func (s *ledgerState) Append(dst []byte) []byte {
@@ -47,7 +54,12 @@ func (o *order) append(dst []byte, oldest int64) []byte {
 	for _, v := range [...]int64{o.at - oldest, o.content - o.at, o.value, o.refunded} {
 		dst = pipeline.AppendInt(dst, v)
 	}
-	dst = append(dst, o.status)
+	if o.foreign() {
+		dst = append(append(dst, o.status|statusForeign), o.currency[:]...)
+		dst = pipeline.AppendInt(pipeline.AppendRate(dst, o.rate), o.other)
+	} else {
+		dst = append(dst, o.status)
+	}
 	dst = appendIDs(dst, o.refunds)
 	dst = pipeline.AppendUint(dst, uint64(len(o.lines)))
 	for i := range o.lines {
@@ -78,7 +90,7 @@ func readIDs(ids []uint64, r *pipeline.Reader) []uint64 {
 
 // Decode implements pipeline.State. It leaves the orders encoded until an event needs them.
 func (s *ledgerState) Decode(layout byte, src []byte, _ *pipeline.Customer) error {
-	if layout != 1 {
+	if layout != 1 && layout != ledgerLayout {
 		return layoutError{layout}
 	}
 	r := pipeline.NewReader(src)
@@ -132,7 +144,17 @@ func (o *order) valid() bool {
 			return false
 		}
 	}
-	return o.at > 0 && o.refunded >= 0 && o.refunded <= o.value && o.status <= statusCancelled && len(o.lines) <= maxLines
+	return o.at > 0 && o.money.valid() && o.status <= statusCancelled && len(o.lines) <= maxLines
+}
+
+func (m *money) valid() bool {
+	if m.foreign() {
+		worth, ok := m.rate.Convert(m.value)
+		if !ok || m.other < 0 || m.other > worth {
+			return false
+		}
+	}
+	return m.refunded >= 0 && m.refunded <= m.value
 }
 
 // decodeOrders decodes what Decode left encoded. The bytes were checked when they were restored.
@@ -171,7 +193,11 @@ func (s *ledgerState) decodeOrder(r *pipeline.Reader, oldest int64) {
 	o.id = append(o.id[:0], r.Bytes()...)
 	o.at = oldest + r.Int()
 	o.content = o.at + r.Int()
-	o.value, o.refunded, o.status = r.Int(), r.Int(), r.Byte()
+	o.money = money{value: r.Int(), refunded: r.Int()}
+	if o.status = r.Byte(); o.status&statusForeign != 0 {
+		o.status &^= statusForeign
+		o.currency, o.rate, o.other = r.Currency(), r.Rate(), r.Int()
+	}
 	o.refunds = readIDs(o.refunds[:0], r)
 	o.lines = o.lines[:0]
 	for n := r.Count(); n > 0; n-- {
@@ -197,12 +223,30 @@ func (s *ledgerState) WriteRow(key []byte, c *pipeline.Customer, rows *pipeline.
 	rows.Int(o.at)
 	rows.Int(o.content)
 	rows.String(o.statusName())
-	rows.Int(o.value)
+	rows.Int(now.net + now.gone)
 	rows.Int(now.gone)
 	rows.Int(now.net)
 	rows.Int(int64(len(o.lines)))
 	rows.String(o.categories(c))
+	o.writeOriginal(rows)
 	return true
+}
+
+// writeOriginal appends the columns of the order's own currency.
+func (o *order) writeOriginal(rows *pipeline.Rows) {
+	if !o.foreign() {
+		rows.String("")
+		rows.Null()
+		rows.Null()
+		return
+	}
+	net := o.net()
+	if !o.counts() {
+		net = 0
+	}
+	rows.Text(o.currency[:])
+	rows.Int(o.value)
+	rows.Int(net)
 }
 
 func (o *order) statusName() string {
@@ -211,7 +255,7 @@ func (o *order) statusName() string {
 		return "cancelled"
 	case o.status == statusRefunded:
 		return "refunded"
-	case o.refunded > 0:
+	case o.refunded > 0 || o.other > 0:
 		return "partially_refunded"
 	}
 	return "completed"

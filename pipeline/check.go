@@ -49,6 +49,9 @@ func (t *Task) checkOpen(h *header, settledTo int64) (err error) {
 		if err = DecodeEvent(o.bytes, &t.event); err != nil {
 			return err
 		}
+		if !t.event.priced() {
+			return fmt.Errorf("%w: open event %d has no rate", errCorrupt, i)
+		}
 		if o.at <= settledTo || !instant(o.at) || i > 0 && !t.opens[i-1].before(o) {
 			return fmt.Errorf("%w: open event %d is out of order", errCorrupt, i)
 		}

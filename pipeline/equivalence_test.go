@@ -109,10 +109,11 @@ type generator struct {
 }
 
 type trialOrder struct {
-	id    string
-	at    int64
-	value int64
-	lines []pipeline.Line
+	id       string
+	at       int64
+	value    int64
+	lines    []pipeline.Line
+	currency [3]byte
 }
 
 func (g *generator) customer(id string) {
@@ -209,8 +210,18 @@ func (g *generator) order(e *pipeline.Event) {
 		o.id = g.orders[g.IntN(n)].id // an order id twice
 	}
 	o.value, o.lines = g.content()
+	o.currency = g.currency()
+	e.Currency = o.currency
 	e.OrderID, e.Amount, e.HasAmount, e.Lines = []byte(o.id), o.value, true, o.lines
 	g.orders = append(g.orders, o)
+}
+
+// currency is a foreign one in two of five; of the last one there are no rates.
+func (g *generator) currency() (code [3]byte) {
+	if g.IntN(5) < 2 {
+		copy(code[:], []string{"USD", "USD", "USD", "GBP", "GBP", "JPY", "JPY", "KWD", "KWD", "TND"}[g.IntN(10)])
+	}
+	return code
 }
 
 func (g *generator) content() (value int64, lines []pipeline.Line) {
@@ -233,6 +244,9 @@ func (g *generator) change(e *pipeline.Event) {
 		o = g.orders[g.IntN(n)]
 	}
 	e.OrderID = []byte(o.id)
+	if e.Currency = o.currency; g.IntN(4) == 0 {
+		e.Currency = g.currency()
+	}
 	switch g.IntN(6) {
 	case 0:
 		e.Kind = pipeline.KindOrderCancelled
@@ -272,7 +286,7 @@ func (g *generator) refund(e *pipeline.Event, o *trialOrder) {
 func (tr *trial) String() string {
 	s := fmt.Sprintf("zone %s, lateness %v, end %s\n", tr.zone, tr.lateness, stamp(tr.end))
 	for _, e := range tr.events {
-		s += fmt.Sprintf("  %s %s %v %x order %s amount %d %v lines %v, comes after", stamp(e.At), e.Customer, e.Kind, e.ID, e.OrderID, e.Amount, e.HasAmount, e.Lines)
+		s += fmt.Sprintf("  %s %s %v %x order %s amount %d %s %v lines %v, comes after", stamp(e.At), e.Customer, e.Kind, e.ID, e.OrderID, e.Amount, e.Currency, e.HasAmount, e.Lines)
 		for _, d := range e.delays {
 			s += fmt.Sprint(" ", time.Duration(d)*time.Millisecond)
 		}

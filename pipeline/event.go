@@ -77,16 +77,34 @@ type Event struct {
 	Known    bool   // Customer is a user id
 
 	OrderID []byte
-	// Amount is money in minor units of the reporting currency: the net value of an order, or what a refund
-	// gives back. HasAmount is false where an event names none (a refund of lines or of the whole order).
+	// Currency is the code of ISO 4217 in upper case that Amount and Lines are in; zero is the reporting currency.
+	Currency [3]byte
+	// Amount is money in minor units of Currency: the net value of an order, or what a refund gives back. HasAmount is
+	// false where an event names none (a refund of lines or of the whole order).
 	Amount    int64
 	HasAmount bool
 	Lines     []Line
+	// Rate converts Currency at the event's business day. Task.Process sets it once, so that what was accepted never
+	// depends on a later table. It is zero in the reporting currency, and where a refund or update came without a rate:
+	// those can do without if they are in the currency of their order.
+	Rate Rate
 
 	// Raw is the record's original value, needed where an event may end as a dead letter after it was accepted.
 	Raw []byte
 	// Origin tells where the event was read.
 	Origin Origin
+}
+
+// Foreign reports whether the event's amounts are in another than the reporting currency.
+func (e *Event) Foreign() bool { return e.Currency != [3]byte{} }
+
+// Money returns Amount in minor units of the reporting currency; 0 where there is no rate for it, or too much of it.
+func (e *Event) Money() int64 {
+	if !e.Foreign() {
+		return e.Amount
+	}
+	v, _ := e.Rate.Convert(e.Amount)
+	return v
 }
 
 // Line is one product line of an order or of a refund.

@@ -15,6 +15,9 @@ import (
 func FuzzDecodeEvent(f *testing.F) {
 	for seed := range uint64(20) {
 		for _, e := range newTrial(seed, false).events {
+			if e.Foreign() {
+				e.Rate = pipeline.Rate{Units: 920000, Digits: 6}
+			}
 			f.Add(pipeline.AppendEvent(nil, &e.Event))
 		}
 	}
@@ -27,6 +30,7 @@ func FuzzDecodeEvent(f *testing.F) {
 			t.Fatal(err)
 		}
 		if e.Kind != again.Kind || e.At != again.At || e.ID != again.ID || e.Amount != again.Amount || !bytes.Equal(e.OrderID, again.OrderID) ||
+			e.Currency != again.Currency || e.Rate != again.Rate ||
 			len(e.Lines) != len(again.Lines) || len(e.Lines) > 0 && !reflect.DeepEqual(e.Lines, again.Lines) {
 			t.Fatalf("%+v became %+v", e, again)
 		}
@@ -85,9 +89,59 @@ func FuzzRestoreSection(f *testing.F) {
 		f.Add(tag, byte(1), []byte{2, 2, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0}, uint8(1))
 		f.Add(tag, byte(1), []byte{0x80, 0xb4, 0x99, 0x02, 2, 0xa0, 0x1f}, uint8(0))
 	}
+	f.Add(byte(1), byte(2), foreignSection(), uint8(1))
 	f.Fuzz(func(t *testing.T, tag, layout byte, body []byte, orders uint8) {
 		restoreCustomer(t, record(tag, layout, body, int64(orders%2)))
 	})
+}
+
+// foreignSection is a ledger with an order in dollars, of which 10 have come back, and 1 in euros.
+func foreignSection() []byte {
+	return foreignOrder(pipeline.Rate{Units: 9231, Digits: 4}, 1)
+}
+
+func foreignOrder(rate pipeline.Rate, other int64) []byte {
+	b := pipeline.AppendInt([]byte{0}, 1_700_000_000_000)
+	b = append(b, 0, 0, 0, 0, 0, 0, 1, 2, 'o', '1', 0, 0, 200, 1, 20, 0x80, 'U', 'S', 'D')
+	b = pipeline.AppendInt(pipeline.AppendRate(b, rate), other)
+	return append(b, 0, 0)
+}
+
+// TestCorruptMoney: a restore refuses money that no fold can have written.
+func TestCorruptMoney(t *testing.T) {
+	for name, section := range map[string][]byte{
+		"no rate":               foreignOrder(pipeline.Rate{}, 0),
+		"too great a rate":      foreignOrder(pipeline.Rate{Units: 1e18}, 0),
+		"rate of 20 digits":     foreignOrder(pipeline.Rate{Units: 1, Digits: 20}, 0),
+		"below zero":            foreignOrder(pipeline.Rate{Units: 1}, -1),
+		"more back than worth":  foreignOrder(pipeline.Rate{Units: 1}, 101),
+		"a currency like 'uSD'": bytes.Replace(foreignSection(), []byte("USD"), []byte("uSD"), 1),
+	} {
+		task := pipeline.NewTask(newJob(t, fuzzSetting), "events", 0)
+		if err := restored(t, task, []byte("c"), record(1, 2, section, 1)); err == nil {
+			t.Errorf("%s is restored", name)
+		}
+	}
+	// An order that is open still, whose rate has become a zero of two bytes.
+	o := options(t)
+	o.Rates = readRates(t, "small")
+	job, err := pipeline.NewJob(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	task, at := pipeline.NewTask(job, "events", 0), time.Date(2024, 3, 1, 10, 0, 0, 0, time.UTC).UnixMilli()
+	task.Process(&pipeline.Event{
+		Kind: pipeline.KindOrderCompleted, At: at, ID: 1, Customer: []byte("c"), OrderID: []byte("o"), Amount: 5, HasAmount: true, Currency: code("USD"),
+	}, at)
+	var log changelog
+	log.append(task.Checkpoint())
+	if _, err := log.restore(job, 0); err != nil {
+		t.Fatal(err)
+	}
+	log[0].Value = bytes.Replace(log[0].Value, []byte("USD\x9d\x07\x03"), []byte("USD\x80\x00\x03"), 1)
+	if _, err := log.restore(job, 0); err == nil {
+		t.Errorf("an order without a rate is restored: %x", log[0].Value)
+	}
 }
 
 // record writes a customer with one section by hand.
@@ -144,6 +198,9 @@ func TestFuzzSeedsAreSound(t *testing.T) {
 			}
 		}
 	}
+	if err := restored(t, pipeline.NewTask(newJob(t, fuzzSetting), "events", 0), []byte("c"), record(1, 2, foreignSection(), 1)); err != nil {
+		t.Error(err)
+	}
 	for orders := range int64(2) {
 		task := pipeline.NewTask(newJob(t, fuzzSetting), "events", 0)
 		if err := restored(t, task, []byte("c"), record(6, 1, nil, orders)); err != nil {
@@ -172,7 +229,11 @@ func goOn(task *pipeline.Task, customers ...[]byte) {
 			for k, kind := range []pipeline.Kind{pipeline.KindOrderCompleted, pipeline.KindOrderRefunded, pipeline.KindPageViewed, pipeline.KindOrderUpdated} {
 				for _, late := range []int64{0, 10 * dayMs} {
 					at := clock - late
-					task.Process(&pipeline.Event{Kind: kind, At: at, ID: uint64(clock) + uint64(i*8+k), Customer: id, OrderID: []byte("o"), Amount: 5, HasAmount: true}, at)
+					e := pipeline.Event{Kind: kind, At: at, ID: uint64(clock) + uint64(i*8+k), Customer: id, OrderID: []byte("o1"), Amount: 5, HasAmount: true}
+					if late == 0 {
+						e.Currency = [3]byte{'U', 'S', 'D'}
+					}
+					task.Process(&e, at)
 				}
 			}
 		}

@@ -71,4 +71,14 @@ func TestEventLayout(t *testing.T) {
 	if got := pipeline.AppendEvent(nil, &e); !bytes.Equal(got, want) {
 		t.Errorf("got %x, want %x", got, want)
 	}
+	// In a foreign currency: flag 10, then currency and rate behind the amount.
+	e.Currency, e.Rate = [3]byte{'U', 'S', 'D'}, pipeline.Rate{Units: 9231, Digits: 4}
+	foreign := bytes.Replace(want, []byte{0x9e, 0x1f}, []byte{0x9e, 0x1f, 'U', 'S', 'D', 0x8f, 0x48, 4}, 1)
+	foreign[1] |= 0x10
+	var again pipeline.Event
+	if got := pipeline.AppendEvent(nil, &e); !bytes.Equal(got, foreign) {
+		t.Errorf("got %x, want %x", got, foreign)
+	} else if err := pipeline.DecodeEvent(got, &again); err != nil || again.Currency != e.Currency || again.Rate != e.Rate || again.Amount != 1999 {
+		t.Errorf("read as %+v, %v", again, err)
+	}
 }

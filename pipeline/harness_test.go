@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"math"
+	"os"
 	"slices"
 	"sort"
 	"strings"
@@ -58,9 +59,55 @@ func options(t testing.TB) pipeline.Options {
 	}
 	return pipeline.Options{
 		Operators: operators.All(), Lifecycles: []*lifecycle.Document{doc}, Artefact: artefact(),
-		Lateness: 10 * time.Minute, Skew: time.Minute, WallClock: true,
+		Lateness: 10 * time.Minute, Skew: time.Minute, WallClock: true, Rates: parseRates(t, ratesCSV()),
 	}
 }
+
+func parseRates(t testing.TB, table string) *pipeline.Rates {
+	t.Helper()
+	rates, err := pipeline.ParseRates([]byte(table), pipeline.RateOptions{Currency: "EUR"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rates
+}
+
+// readRates reads a table of testdata/rates.
+func readRates(t testing.TB, name string) *pipeline.Rates {
+	t.Helper()
+	table, err := os.ReadFile("testdata/rates/" + name + ".csv")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return parseRates(t, string(table))
+}
+
+// rateTexts are rates into EUR by "date,currency". Weekends have none, nor has the most of each August.
+var rateTexts = sync.OnceValue(func() map[string]string {
+	texts := map[string]string{}
+	for day := time.Date(2022, 12, 20, 0, 0, 0, 0, time.UTC); day.Year() < 2046; day = day.AddDate(0, 0, 1) {
+		if w := day.Weekday(); w == time.Saturday || w == time.Sunday || day.Month() == time.August && day.Day() < 25 {
+			continue
+		}
+		for i, rate := range []struct {
+			currency string
+			base     float64
+		}{{"USD", 0.92}, {"GBP", 1.17}, {"JPY", 0.0061}, {"KWD", 3.01}} {
+			wave := 1 + 0.1*math.Sin(float64(day.Unix()/86400)/float64(50+i))
+			texts[day.Format("2006-01-02")+","+rate.currency] = fmt.Sprintf("%.6f", rate.base*wave)
+		}
+	}
+	return texts
+})
+
+var ratesCSV = sync.OnceValue(func() string {
+	table := "date,currency,rate\n"
+	var b strings.Builder
+	for _, key := range sortedKeys(rateTexts()) {
+		b.WriteString(key + "," + rateTexts()[key] + "\n")
+	}
+	return table + b.String()
+})
 
 // artefact is the built-in one with some popularity, so that next categories are shrunk to it.
 func artefact() models.Artefact {

@@ -17,6 +17,7 @@ type Options struct {
 	Lifecycles []*lifecycle.Document // compiled against the operators' features
 	Artefact   models.Artefact       // in force
 	Calendar   *Calendar             // business days; UTC if nil
+	Rates      *Rates                // into the reporting currency; without, orders in any other are dead letters
 	Lateness   time.Duration         // how much older than the clock an event may be and still take its place
 	Skew       time.Duration         // how much later than its append time an event is believed
 	WallClock  bool                  // whether the wall clock moves a caught-up partition's clock
@@ -52,13 +53,14 @@ type Job struct {
 	tableOf    []int    // by operator: index of its history table plus one, 0 if it has none
 	features   []feature
 	columns    []feature // of `customers`
+	rates      *Rates
 	skew       int64
 	wallClock  bool
 	rekeyed    bool
 	held       bool
 	workingSet int
 	eventful   bool   // whether a rule uses a feature that any event may change
-	digest     uint64 // of lifecycles, artefact and time zone: state written under others cannot be continued
+	digest     uint64 // of lifecycles, artefact and time zone: state written under others cannot be continued. Not of rates: they are input
 
 	customers, transitions, checkpoints *Table
 	history                             []*Table // of operators
@@ -77,6 +79,7 @@ func NewJob(o Options) (*Job, error) {
 		operators: o.Operators, skew: o.Skew.Milliseconds(), wallClock: o.WallClock || o.Rekeyed, workingSet: o.WorkingSet,
 		rekeyed: o.Rekeyed, held: o.Held,
 	}
+	j.rates = o.Rates
 	if j.Calendar == nil {
 		j.Calendar = NewCalendar(nil)
 	}

@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"hash/fnv"
+	"math"
 	"os"
 	"path/filepath"
 	"sort"
@@ -20,11 +21,11 @@ var update = flag.Bool("update", false, "rewrite golden files; read the differen
 // TestScenarios runs the files of testdata/scenarios: what happens, then after ---- what is published of it at the next
 // checkpoint. A block of commands ends at ----, its output at an empty line. Times are local to the zone.
 //
-//	job zone=Europe/Berlin lateness=10m      first line, optional
+//	job zone=Europe/Berlin lateness=10m      first line, optional; rates=small is a table of testdata/rates
 //	event 2024-03-01 10:00 anna page         kinds: page, product, order, update, refund, cancel
 //	event 2024-03-01 11:00 anna order a1 19.99 shoes hats x2
 //	event 2024-03-02 11:00 anna refund a1 5.00        an amount; `refund a1 shoes` lines; `refund a1` the whole order
-//	  … id=7 names the event id, so that it comes twice; at=<time> is when the record was appended
+//	  … USD behind an amount is its currency; id=7 names the event id, so that it comes twice; at=<time> is when the record was appended
 //	clock 2024-06-15 00:00                   the wall clock, all input being read
 //	heartbeat 2024-06-15 00:00
 //	hold 2024-06-15 00:00 2024-06-14 00:00   bounds of clock and settling; `hold none`
@@ -58,6 +59,7 @@ func TestScenarios(t *testing.T) {
 // scenario is one file being run.
 type scenario struct {
 	setting
+	rates   string // name of the rate table, "" for that of all tests
 	t       *testing.T
 	zone    *time.Location
 	job     *pipeline.Job
@@ -95,9 +97,12 @@ func (s *scenario) command(line string) {
 	if w[0] == "job" {
 		for _, o := range w[1:] {
 			name, value, _ := strings.Cut(o, "=")
-			if name == "zone" {
+			switch name {
+			case "zone":
 				s.setting.zone = value
-			} else {
+			case "rates":
+				s.rates = value
+			default:
 				s.lateness, _ = time.ParseDuration(value)
 			}
 		}
@@ -139,10 +144,23 @@ func (s *scenario) command(line string) {
 
 func (s *scenario) start() {
 	if s.job == nil {
-		s.job = newJob(s.t, s.setting)
+		s.job = s.newJob()
 		s.zone, _ = time.LoadLocation(s.setting.zone)
 		s.task = pipeline.NewTask(s.job, "events", 0)
 	}
+}
+
+func (s *scenario) newJob() *pipeline.Job {
+	if s.rates == "" {
+		return newJob(s.t, s.setting)
+	}
+	o := options(s.t)
+	o.Rates = readRates(s.t, s.rates)
+	job, err := pipeline.NewJob(o)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return job
 }
 
 const layouts = "2006-01-02 15:04:05.000"
@@ -185,7 +203,15 @@ func (s *scenario) event(w []string, shift int64) {
 		case i == 0:
 			e.OrderID = []byte(word)
 		case err == nil:
-			e.Amount, e.HasAmount = int64(amount*100+0.5), true
+			digits := 2
+			if i+5 < len(w) {
+				if d, ok := pipeline.CurrencyDigits(w[i+5]); ok {
+					digits = d
+				}
+			}
+			e.Amount, e.HasAmount = int64(amount*math.Pow10(digits)+0.5), true
+		case len(word) == 3 && strings.ToUpper(word) == word:
+			copy(e.Currency[:], word)
 		default:
 			e.Lines = append(e.Lines, line(word))
 		}
@@ -264,8 +290,12 @@ func (s *scenario) print(r *row) string {
 		return fmt.Sprintf("%s%v: %q -> %v at %s, cause %v, rule %v, cycle %v", withdrawn, r.get("customer_id"), r.get("from_phase").s, r.get("to_phase"),
 			s.stamp(r.get("at").i), r.get("cause"), r.get("rule"), r.get("cycle"))
 	case "orders":
-		return fmt.Sprintf("%v: order %v of %s %v, net %v of %v, %v", r.get("customer_id"), r.get("order_id"), s.stamp(r.get("at").i), r.get("status"),
-			r.get("net_value_minor"), r.get("value_minor"), r.get("categories"))
+		original := ""
+		if c := r.get("currency").s; c != "" {
+			original = fmt.Sprintf("; %v of %v %s", r.get("original_net_minor"), r.get("original_value_minor"), c)
+		}
+		return fmt.Sprintf("%v: order %v of %s %v, net %v of %v, %v%s", r.get("customer_id"), r.get("order_id"), s.stamp(r.get("at").i), r.get("status"),
+			r.get("net_value_minor"), r.get("value_minor"), r.get("categories"), original)
 	case "customers":
 		text := fmt.Sprintf("%v: %v as of %s", r.get("customer_id"), r.get("role5_phase"), s.stamp(r.get("as_of").i))
 		for _, column := range s.show {

@@ -167,6 +167,10 @@ func (t *Task) Process(e *Event, believable int64) {
 		t.stats.Late++
 		return
 	}
+	if l, refused := t.job.price(e); refused {
+		t.Reject(l)
+		return
+	}
 	w := t.touch(e.Customer)
 	switch {
 	case !late && e.At <= w.settledTo && !e.Kind.Order():

@@ -91,6 +91,27 @@ func (r *Reader) Bytes() []byte {
 	return v
 }
 
+// Currency reads the three letters of a currency's code.
+func (r *Reader) Currency() (code [3]byte) {
+	for i := range code {
+		if code[i] = r.Byte(); code[i] < 'A' || code[i] > 'Z' {
+			r.fail()
+			return [3]byte{}
+		}
+	}
+	return code
+}
+
+// Rate reads what AppendRate wrote.
+func (r *Reader) Rate() Rate {
+	v := Rate{Units: r.Uint(), Digits: r.Byte()}
+	if int(v.Digits) >= len(powers) {
+		r.fail()
+		return Rate{}
+	}
+	return v
+}
+
 func (r *Reader) fail() { r.b, r.bad = nil, true }
 
 // AppendUint appends an unsigned varint.
@@ -101,6 +122,9 @@ func AppendInt(dst []byte, v int64) []byte { return binary.AppendVarint(dst, v) 
 
 // AppendUint64 appends eight bytes.
 func AppendUint64(dst []byte, v uint64) []byte { return binary.LittleEndian.AppendUint64(dst, v) }
+
+// AppendRate appends a rate, also the zero one.
+func AppendRate(dst []byte, v Rate) []byte { return append(AppendUint(dst, v.Units), v.Digits) }
 
 // AppendBytes appends a length-prefixed byte string.
 func AppendBytes(dst, v []byte) []byte {
@@ -116,6 +140,7 @@ const (
 	eventAmount
 	eventOrder
 	eventRaw
+	eventForeign
 )
 
 // AppendEvent appends the compact form of an event: everything a fold needs, without the customer.
@@ -133,11 +158,17 @@ func AppendEvent(dst []byte, e *Event) []byte {
 	if e.Kind > KindOrderCompleted && len(e.Raw) > 0 {
 		flags |= eventRaw
 	}
+	if e.Foreign() {
+		flags |= eventForeign
+	}
 	dst = append(dst, byte(e.Kind), flags)
 	dst = AppendInt(dst, e.At)
 	dst = AppendUint64(dst, e.ID)
 	if flags&eventAmount != 0 {
 		dst = AppendInt(dst, e.Amount)
+	}
+	if flags&eventForeign != 0 {
+		dst = AppendRate(append(dst, e.Currency[:]...), e.Rate)
 	}
 	if flags&eventOrder != 0 {
 		dst = AppendBytes(dst, e.OrderID)
@@ -178,6 +209,9 @@ func DecodeEvent(src []byte, e *Event) error {
 	e.ID = r.Uint64()
 	if e.HasAmount = flags&eventAmount != 0; e.HasAmount {
 		e.Amount = r.Int()
+	}
+	if flags&eventForeign != 0 {
+		e.Currency, e.Rate = r.Currency(), r.Rate()
 	}
 	if flags&eventOrder != 0 {
 		e.OrderID = r.Bytes()
