@@ -25,7 +25,7 @@ type CloudEvents struct {
 	structured structured // of the record at hand, if it is one
 	attributes attributes
 	data       token
-	name       []byte // scratch: source and id
+	unique     []byte // scratch: source and id
 	plain      []byte // scratch: data_base64, decoded
 }
 
@@ -297,8 +297,8 @@ func (d *CloudEvents) readID(e *pipeline.Event) error {
 	case len(a.source) == 0:
 		return d.fail(pipeline.ErrUnknownEvent, "no attribute source, which every CloudEvent has")
 	}
-	d.name = append(append(append(d.name[:0], a.source...), 0), a.id...)
-	e.ID = EventID(d.options.Source, d.name)
+	d.unique = append(append(append(d.unique[:0], a.source...), 0), a.id...)
+	e.ID = EventID(d.options.Source, d.unique)
 	return nil
 }
 

@@ -21,6 +21,8 @@ type Options struct {
 	// IgnoredIDs are customer ids that are no persons, compared without regard to ASCII case. Default (nil):
 	// DefaultIgnoredIDs. An empty list ignores none.
 	IgnoredIDs []string
+	// Mapping says how records become events; of FormatMapping only.
+	Mapping *Mapping
 }
 
 // DefaultIgnoredIDs lists the ids that trackers send for "nobody", in lower case. One of them believed would merge all

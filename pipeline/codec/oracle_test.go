@@ -357,7 +357,7 @@ func (o *oracle) line(p map[string]json.RawMessage) (l pipeline.Line) {
 		return l
 	}
 	l.HasAmount = true
-	r := number(price, 6)
+	r := oracleNumber(price, 6)
 	if r.Sign() < 0 {
 		refuse(pipeline.ErrNegativeAmount)
 	}
@@ -381,7 +381,7 @@ func (o *oracle) money(s string) int64 {
 
 // bounded reads a number in units of 10^-digits, from 0 to maxMagnitude.
 func bounded(s string, digits int) int64 {
-	r := number(s, digits)
+	r := oracleNumber(s, digits)
 	switch {
 	case r.Sign() < 0:
 		refuse(pipeline.ErrNegativeAmount)
@@ -391,8 +391,8 @@ func bounded(s string, digits int) int64 {
 	return r.Num().Int64()
 }
 
-// number reads a member as a whole number of 10^-digits.
-func number(s string, digits int) *big.Rat {
+// oracleNumber reads a member as a whole number of 10^-digits.
+func oracleNumber(s string, digits int) *big.Rat {
 	r, ok := rational(text(s))
 	if !ok {
 		refuse(pipeline.ErrAmountOutOfRange)

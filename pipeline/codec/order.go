@@ -187,10 +187,10 @@ func (d *reader) netValue(lines []pipeline.Line) (v int64, named bool, err error
 	o := &d.order
 	switch {
 	case !o.revenue.absent():
-		v, err = d.money("revenue", o.revenue)
+		v, err = d.readMoney("revenue", o.revenue)
 		return v, true, err
 	case !o.total.absent():
-		v, err = d.money("total", o.total)
+		v, err = d.readMoney("total", o.total)
 		if err == nil {
 			v, err = d.minus(v, "shipping", o.shipping)
 		}
@@ -199,7 +199,7 @@ func (d *reader) netValue(lines []pipeline.Line) (v int64, named bool, err error
 		}
 		return v, true, err
 	case !o.value.absent():
-		v, err = d.money("value", o.value)
+		v, err = d.readMoney("value", o.value)
 		return v, true, err
 	}
 	for i := range lines {
@@ -223,7 +223,7 @@ func (d *reader) readRefund(e *pipeline.Event) (err error) {
 	if e.Lines, err = d.readLines(); err != nil || len(e.Lines) > 0 || amount.absent() {
 		return err
 	}
-	e.Amount, err = d.money(name, amount)
+	e.Amount, err = d.readMoney(name, amount)
 	e.HasAmount = err == nil
 	return err
 }
@@ -332,8 +332,8 @@ func (d *reader) readCurrency(e *pipeline.Event) error {
 	return d.setCurrency(e, text)
 }
 
-// money returns an amount in minor units, rounded half away from zero; 0 if the member is absent.
-func (d *reader) money(name string, t token) (int64, error) {
+// readMoney returns an amount in minor units, rounded half away from zero; 0 if the member is absent.
+func (d *reader) readMoney(name string, t token) (int64, error) {
 	if t.absent() {
 		return 0, nil
 	}
@@ -346,6 +346,6 @@ func (d *reader) money(name string, t token) (int64, error) {
 
 // minus returns v less an amount.
 func (d *reader) minus(v int64, name string, t token) (int64, error) {
-	m, err := d.money(name, t)
+	m, err := d.readMoney(name, t)
 	return v - m, err
 }
