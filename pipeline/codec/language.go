@@ -29,7 +29,8 @@ func language() (*cel.Env, error) {
 	}
 	options := []cel.EnvOption{
 		cel.OptionalTypes(), cel.ParserRecursionLimit(50), cel.ParserExpressionSizeLimit(8 << 10),
-		cel.Variable("record", cel.DynType), cel.Variable("key", text), cel.Variable("headers", cel.MapType(text, text)),
+		cel.Variable("record", cel.DynType), cel.Variable("key", text), cel.Variable("headers", cel.MapType(text, cel.DynType)),
+		cel.Function("orValue", cel.MemberOverload("text_or_value", []*cel.Type{text, text}, text)),
 		member("lowerAscii", text), member("upperAscii", text), member("trim", text), member("split", list, text),
 		member("replace", text, text, text), member("substring", text, cel.IntType), member("substring", text, cel.IntType, cel.IntType),
 	}
