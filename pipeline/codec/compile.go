@@ -35,6 +35,7 @@ func (c *compiler) refuse(e celast.Expr, format string, args ...any) evaluator {
 }
 
 func (c *compiler) compile(e celast.Expr) evaluator {
+	e = untyped(e)
 	switch e.Kind() {
 	case celast.LiteralKind:
 		v, ok := literal(e)
@@ -58,7 +59,10 @@ func (c *compiler) compile(e celast.Expr) evaluator {
 }
 
 // literal returns the value of a constant.
-func literal(e celast.Expr) (value, bool) {
+func literal(e celast.Expr) (v value, ok bool) {
+	if e = untyped(e); e.Kind() != celast.LiteralKind {
+		return value{}, false
+	}
 	switch l := e.AsLiteral().(type) {
 	case types.String:
 		return value{kind: tokenString, text: []byte(l)}, true
@@ -73,6 +77,14 @@ func literal(e celast.Expr) (value, bool) {
 		return value{kind: tokenNull}, true
 	}
 	return value{}, false
+}
+
+// untyped is an expression without a dyn() around it.
+func untyped(e celast.Expr) celast.Expr {
+	if e.Kind() == celast.CallKind && e.AsCall().FunctionName() == anyType {
+		return e.AsCall().Args()[0]
+	}
+	return e
 }
 
 func (c *compiler) variable(e celast.Expr) evaluator {
@@ -323,8 +335,8 @@ func (c *compiler) among(e celast.Expr) *members {
 	args := call.Args()
 	switch call.FunctionName() {
 	case operators.Equals:
-		if args[0].Kind() == celast.LiteralKind {
-			args[0], args[1] = args[1], args[0]
+		if _, constant := literal(args[0]); constant {
+			return amongThese(c.path(args[1]), args[:1])
 		}
 		return amongThese(c.path(args[0]), args[1:])
 	case operators.In:
@@ -338,9 +350,6 @@ func (c *compiler) among(e celast.Expr) *members {
 func amongThese(path string, list []celast.Expr) *members {
 	m := members{path: path}
 	for _, e := range list {
-		if e.Kind() != celast.LiteralKind {
-			return nil
-		}
 		v, ok := literal(e)
 		if !ok || path == "" {
 			return nil

@@ -7,6 +7,8 @@ import (
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/checker"
+	celast "cel.dev/cel-go/common/ast"
+	"cel.dev/cel-go/common/types"
 )
 
 // The language of mappings is a listed subset of CEL. cel-go parses and checks it; it is then compiled to closures over
@@ -80,6 +82,7 @@ func compile(env *cel.Env, text string, w want, lets []string) (*expression, []f
 	if issues.Err() != nil {
 		return nil, faults(issues)
 	}
+	oneNumberType(parsed.NativeRep())
 	checked, issues := env.Check(parsed)
 	if issues.Err() != nil {
 		return nil, faults(issues)
@@ -103,6 +106,25 @@ func compile(env *cel.Env, text string, w want, lets []string) (*expression, []f
 	}
 	return &expression{eval: e, constant: c.constant, path: c.path(c.tree.Expr()), among: c.among(c.tree.Expr())}, nil
 }
+
+// oneNumberType wraps the numbers of a parsed expression in dyn(), because CEL's int and double do not mix, as in
+// record.price * 3 - 0.5, and the language has one type of numbers.
+func oneNumberType(tree *celast.AST) {
+	factory, id := celast.NewExprFactory(), celast.MaxID(tree)
+	celast.PostOrderVisit(tree.Expr(), celast.NewExprVisitor(func(e celast.Expr) {
+		if e.Kind() != celast.LiteralKind {
+			return
+		}
+		switch n := e.AsLiteral().(type) {
+		case types.Int, types.Double:
+			e.SetKindCase(factory.NewCall(e.ID(), anyType, factory.NewLiteral(id, n)))
+			id++
+		}
+	}))
+}
+
+// anyType is CEL's function that makes the type checker ask nothing.
+const anyType = "dyn"
 
 // refuse says why a type is not the wanted one, or nothing.
 func (w want) refuse(t *cel.Type) string {

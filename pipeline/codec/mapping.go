@@ -15,7 +15,6 @@ import (
 // Mapping says how JSON objects of any shape become events. It never changes, so that many decoders may share it.
 type Mapping struct {
 	name  string
-	about string
 	time  *expression // for dead letters of records that no rule takes; may be nil
 	unit  *timeUnit
 	lets  []*expression
@@ -24,9 +23,6 @@ type Mapping struct {
 
 // Name is the mapping's name, as it stands in causes.
 func (m *Mapping) Name() string { return m.name }
-
-// About is the mapping's description, empty if it has none.
-func (m *Mapping) About() string { return m.about }
 
 // rule is one of ignore or events. Expressions that are not given are nil.
 type rule struct {
@@ -126,7 +122,7 @@ func (p *mappingParser) mapping() (*Mapping, error) {
 		case "mapping":
 			m.name = p.word(f)
 		case "description":
-			m.about = p.word(f)
+			p.word(f)
 		case "ignore":
 			ignore = p.list(f)
 		case "events":

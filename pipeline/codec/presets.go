@@ -34,11 +34,9 @@ func Presets() []Preset {
 		if err != nil {
 			panic("BUG: embedded presets: " + err.Error())
 		}
-		m, err := ParseMapping(f.Name(), text)
-		if err != nil {
-			panic("BUG: embedded presets: " + err.Error())
-		}
-		list = append(list, Preset{Name: m.Name(), Format: FormatMapping, About: m.About(), Text: text})
+		list = append(list, Preset{
+			Name: strings.TrimSuffix(f.Name(), ".yaml"), Format: FormatMapping, About: description(text), Text: text,
+		})
 	}
 	slices.SortFunc(list, func(a, b Preset) int { return strings.Compare(a.Name, b.Name) })
 	return list
@@ -55,4 +53,15 @@ func FindPreset(name string) (Preset, error) {
 		names[i] = p.Name
 	}
 	return Preset{}, fmt.Errorf("unknown preset %q: choose one of %s", name, strings.Join(names, ", "))
+}
+
+// description reads what a mapping says of itself, without compiling it.
+func description(text []byte) string {
+	r := yamlReader{text: text}
+	for _, f := range r.section(r.root(), "") {
+		if f.key == "description" {
+			return r.word(f)
+		}
+	}
+	return ""
 }
