@@ -22,7 +22,8 @@ type compiler struct {
 	slots    map[string]int // of the variables of loops, in Mapped.vars
 	depth    int            // variables in scope
 	lets     []string
-	constant bool // no variable was met
+	total    string // the name of the innermost loop's result
+	constant bool   // no variable was met
 	faults   []fault
 }
 
@@ -124,6 +125,10 @@ func (c *compiler) selection(of evaluator, name string, has bool) evaluator {
 }
 
 func (c *compiler) listOf(elements []celast.Expr) evaluator {
+	if items, ok := literals(elements); ok { // never changed: appendTo copies a full list
+		v := value{kind: tokenArray, items: items}
+		return func(*Mapped) (value, error) { return v, nil }
+	}
 	list := c.compileAll(elements)
 	return func(d *Mapped) (value, error) {
 		items := make([]value, len(list))
@@ -135,6 +140,18 @@ func (c *compiler) listOf(elements []celast.Expr) evaluator {
 		}
 		return value{kind: tokenArray, items: items}, d.spend(len(items))
 	}
+}
+
+// literals returns the values of a list of constants.
+func literals(elements []celast.Expr) ([]value, bool) {
+	items := make([]value, len(elements))
+	for i, e := range elements {
+		var ok bool
+		if items[i], ok = literal(e); !ok {
+			return nil, false
+		}
+	}
+	return items, true
 }
 
 func (c *compiler) compileAll(list []celast.Expr) []evaluator {
@@ -168,7 +185,12 @@ func (c *compiler) loop(e celast.Expr) evaluator {
 	}
 	over, first := c.compile(l.IterRange()), c.compile(l.AccuInit())
 	total, unbind := c.bind(l.AccuVar())
-	defer unbind()
+	outer := c.total
+	c.total = l.AccuVar()
+	defer func() {
+		c.total = outer
+		unbind()
+	}()
 	item, unbindItem := c.bind(l.IterVar())
 	goOn, step := c.compile(l.LoopCondition()), c.compile(l.LoopStep())
 	unbindItem()
@@ -211,7 +233,7 @@ func (c *compiler) call(e celast.Expr) evaluator {
 		args = append([]celast.Expr{call.Target()}, args...)
 	}
 	name := call.FunctionName()
-	if name == operators.Add && args[0].Kind() == celast.IdentKind && args[1].Kind() == celast.ListKind {
+	if name == operators.Add && args[0].Kind() == celast.IdentKind && args[0].AsIdent() == c.total {
 		return c.appendTo(args[0], args[1])
 	}
 	if name == "matches" {
@@ -232,22 +254,24 @@ func (c *compiler) call(e celast.Expr) evaluator {
 	}
 	return func(d *Mapped) (value, error) {
 		base := len(d.operands)
-		defer func() { d.operands = d.operands[:base] }()
 		for _, arg := range list {
 			v, err := arg(d)
 			if err != nil {
+				d.operands = d.operands[:base]
 				return value{}, err
 			}
 			d.operands = append(d.operands, v)
 		}
-		if err := d.spend(1); err != nil {
+		v, err := f(d, d.operands[base:])
+		if d.operands = d.operands[:base]; err != nil {
 			return value{}, err
 		}
-		return f(d, d.operands[base:])
+		return v, d.spend(1)
 	}
 }
 
-// appendTo is the step of map and filter. Only the loop holds the list, so that it may grow in place.
+// appendTo is the step of map and filter, or of exists_one, which counts. Only the loop holds the list, so that it may
+// grow in place.
 func (c *compiler) appendTo(list, elements celast.Expr) evaluator {
 	to, more := c.compile(list), c.compile(elements)
 	return func(d *Mapped) (value, error) {
@@ -259,8 +283,8 @@ func (c *compiler) appendTo(list, elements celast.Expr) evaluator {
 		if err != nil {
 			return value{}, err
 		}
-		if v.kind != tokenArray || v.json {
-			return value{}, fmt.Errorf("+ of %s and a list: lists are not added", v.kind)
+		if v.kind != tokenArray {
+			return add(d, []value{v, w})
 		}
 		v.items = append(v.items, w.items...)
 		return v, nil

@@ -71,13 +71,10 @@ func (d *Mapped) Decode(r *pipeline.Record, e *pipeline.Event) error {
 	case rule.ignore:
 		return pipeline.ErrIgnored
 	}
-	if err := d.apply(rule, e); err != nil {
-		if err == error(&d.err) {
-			d.err.Cause = fmt.Sprintf("rule %+q: %s", rule.name, d.err.Cause)
-		}
-		return err
+	if err = d.apply(rule, e); err != nil && !errors.Is(err, pipeline.ErrIgnored) {
+		d.err.Cause = fmt.Sprintf("rule %+q: %s", rule.name, d.err.Cause)
 	}
-	return nil
+	return err
 }
 
 // match returns the first rule whose condition holds; nil if there is none.

@@ -55,7 +55,7 @@ func FuzzMapped(f *testing.F) {
 		if p.Format == FormatMapping {
 			decoders = append(decoders, decoderOf(f, p.Name))
 			for _, s := range samples(f, p.Name) {
-				f.Add([]byte(s.record().Value))
+				f.Add(s.record().Value)
 			}
 		}
 	}

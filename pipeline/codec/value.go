@@ -271,8 +271,11 @@ func (d *Mapped) contains(v, in value) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("in: %w", err)
 	}
-	for _, item := range items {
-		if same, err := d.equal(v, item); same || err != nil {
+	for i := range items {
+		if items[i].kind != v.kind {
+			continue
+		}
+		if same, err := d.equal(v, items[i]); same || err != nil {
 			return same, err
 		}
 	}
