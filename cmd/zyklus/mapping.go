@@ -151,7 +151,7 @@ a record is refused.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&m.mapping, "mapping", "", "mapping file")
+	f.StringVar(&m.mapping, "mapping", "", "mapping: a file, or the name of a preset")
 	f.StringVar(&m.preset, "preset", "", "source that is known by name: see zyklus mapping list")
 	f.StringVar(&m.format, "format", "", "format that needs no mapping: segment or cloudevents")
 	f.StringVar(&m.currency, "currency", "EUR", "reporting currency, which amounts without a currency are in")
@@ -209,35 +209,44 @@ func (m *mappingTest) decoder() (codec.Decoder, error) {
 		return nil, errors.New("give one of --mapping FILE, --preset NAME and --format NAME")
 	}
 	options := codec.Options{Source: "sample", Currency: m.currency, Convert: true}
-	format, name := m.format, m.mapping+m.preset
-	if name != "" {
+	format := m.format
+	if name := m.mapping + m.preset; name != "" {
+		open := openMapping
+		if m.preset != "" {
+			open = openPreset
+		}
 		var err error
-		if format, options.Mapping, err = openMapping(name, m.preset != ""); err != nil {
+		if format, options.Mapping, err = open(name); err != nil {
 			return nil, err
 		}
 	}
 	return codec.New(format, options)
 }
 
-// openMapping returns the mapping of a preset, which is nil if its format needs none, or of a file.
-func openMapping(name string, preset bool) (format string, m *codec.Mapping, err error) {
-	if preset {
-		p, err := codec.FindPreset(name)
-		if err != nil || p.Text == nil {
-			return p.Format, nil, err
-		}
-		m, err = codec.ParseMapping(name, p.Text)
-		return p.Format, m, err
+// openMapping returns the mapping of a preset or of a file, and the format that goes with it.
+func openMapping(name string) (format string, m *codec.Mapping, err error) {
+	if _, err := codec.FindPreset(name); err == nil {
+		return openPreset(name)
 	}
 	text, err := os.ReadFile(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", nil, fmt.Errorf("%s: no such file: give the path of a mapping, or --preset for a source that is known by name", name)
+		return "", nil, fmt.Errorf("mapping %q is neither a file nor a preset: zyklus mapping list shows those", name)
 	}
 	if err != nil {
 		return "", nil, fmt.Errorf("read mapping: %w", err)
 	}
 	m, err = codec.ParseMapping(name, text)
 	return codec.FormatMapping, m, err
+}
+
+// openPreset returns the format of a preset, and its mapping if the format needs one.
+func openPreset(name string) (format string, m *codec.Mapping, err error) {
+	p, err := codec.FindPreset(name)
+	if err != nil || p.Text == nil {
+		return p.Format, nil, err
+	}
+	m, err = codec.ParseMapping(name, p.Text)
+	return p.Format, m, err
 }
 
 // maxSamples bounds a file of samples, which is held in memory.

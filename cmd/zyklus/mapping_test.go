@@ -50,7 +50,7 @@ func TestMappingTest(t *testing.T) {
 3       touch.page           2024-03-01T12:34:56.789Z  "v\x00" (visitor)
 4       ignored
 5       heartbeat            2024-03-02T00:00:00.000Z
-6       refused              unknown_event: no rule of mapping "shop" matches
+6       refused              unknown_event: no rule of mapping "shop" matches: record.kind is "other"
 7       refused              truncated: ends after byte 8, before a value
 
 7 records: 4 events (1 heartbeat, 1 order.completed, 1 order.refunded, 1 touch.page), 1 ignored, 2 refused (1 truncated, 1 unknown_event)
@@ -88,7 +88,7 @@ func TestMappingTestFormats(t *testing.T) {
 		{whole, []string{"--format", "cloudevents", "--whole", "-"}, "1       order.cancelled      2024-03-01T12:34:56.000Z  u1  "},
 		{`{"type":"page","userId":"u1","timestamp":"2024-03-01"}`, []string{"--preset", "rudderstack", "-"}, "1       touch.page           2024-03-01"},
 		{`{"event_name":"refund","user_pseudo_id":"p","event_timestamp":"1714979289999999","ecommerce":{"transaction_id":"T"}}`,
-			[]string{"--preset", "ga4", "--currency", "JPY", "-"}, "p (visitor)                           T                     whole order"},
+			[]string{"--mapping", "ga4", "--currency", "JPY", "-"}, "p (visitor)                           T                     whole order"},
 		{`{"type":"track","event":"Order Completed","userId":"u1","timestamp":"2024-03-01","properties":{"order_id":"o","revenue":7.5}}`,
 			[]string{"--format", "segment", "--currency", "KWD", "-"}, "7.500 KWD"},
 	} {
@@ -114,7 +114,7 @@ func TestMappingRefuses(t *testing.T) {
 	fails(t, exitUsage, problem(`unknown preset "ga3": choose one of ga4, jitsu`), "mapping", "test", "--preset", "ga3", samples)
 	fails(t, exitUsage, problem(`unknown format "avro": choose one of cloudevents,`), "mapping", "test", "--format", "avro", samples)
 	fails(t, exitUsage, problem("format mapping needs a mapping"), "mapping", "test", "--format", "mapping", samples)
-	fails(t, exitUsage, problem("none.yaml: no such file: give the path of a mapping"), "mapping", "test", "--mapping", "none.yaml", samples)
+	fails(t, exitUsage, problem(`mapping "none.yaml" is neither a file nor a preset: zyklus mapping list`), "mapping", "test", "--mapping", "none.yaml", samples)
 	fails(t, exitUsage, problem("none.ndjson: no such file: give the path"), "mapping", "test", "--preset", "ga4", "none.ndjson")
 	fails(t, exitUsage, problem("holds no record"), "mapping", "test", "--preset", "ga4", file(t, "empty", "\n"))
 	fails(t, exitUsage, problem(`reporting currency "euro"`), "mapping", "test", "--preset", "ga4", "--currency", "euro", samples)

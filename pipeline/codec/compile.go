@@ -360,27 +360,32 @@ func (c *compiler) among(e celast.Expr) *members {
 	switch call.FunctionName() {
 	case operators.Equals:
 		if _, constant := literal(args[0]); constant {
-			return amongThese(c.path(args[1]), args[:1])
+			return c.amongThese(args[1], args[:1])
 		}
-		return amongThese(c.path(args[0]), args[1:])
+		return c.amongThese(args[0], args[1:])
 	case operators.In:
 		if args[1].Kind() == celast.ListKind {
-			return amongThese(c.path(args[0]), args[1].AsList().Elements())
+			return c.amongThese(args[0], args[1].AsList().Elements())
 		}
 	}
 	return nil
 }
 
-func amongThese(path string, list []celast.Expr) *members {
-	m := members{path: path}
-	for _, e := range list {
-		v, ok := literal(e)
-		if !ok || path == "" {
-			return nil
-		}
-		m.values = append(m.values, v)
+func (c *compiler) amongThese(member celast.Expr, list []celast.Expr) *members {
+	path := c.path(member)
+	values, ok := literals(list)
+	if !ok || path == "" {
+		return nil
 	}
-	return &m
+	return &members{path: path, member: c.compile(member), values: values}
+}
+
+// first recognises a condition that begins with such a question, as in record.kind == "order" && record.paid == true.
+func (c *compiler) first(e celast.Expr) *members {
+	for e.Kind() == celast.CallKind && e.AsCall().FunctionName() == operators.LogicalAnd {
+		e = e.AsCall().Args()[0]
+	}
+	return c.among(e)
 }
 
 // truncated returns a number without its fraction.

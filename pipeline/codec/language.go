@@ -66,13 +66,14 @@ type fault struct {
 type expression struct {
 	eval     evaluator
 	constant bool     // it reads nothing of the record
-	path     string   // of a member, if it is nothing but that
 	among    *members // for a condition that holds exactly where a member has one of some values; else nil
+	first    *members // for a condition that begins so; else nil
 }
 
 // members says that the member path has one of some values.
 type members struct {
 	path   string
+	member evaluator
 	values []value
 }
 
@@ -104,7 +105,8 @@ func compile(env *cel.Env, text string, w want, lets []string) (*expression, []f
 		return nil, []fault{{position{1, 1}, fmt.Sprintf("too costly: about %.1g steps for the largest record, at most %.1g are "+
 			"allowed: avoid a loop in a loop and calculating with texts in a loop", float64(cost.Max), float64(maxCost))}}
 	}
-	return &expression{eval: e, constant: c.constant, path: c.path(c.tree.Expr()), among: c.among(c.tree.Expr())}, nil
+	root := c.tree.Expr()
+	return &expression{eval: e, constant: c.constant, among: c.among(root), first: c.first(root)}, nil
 }
 
 // oneNumberType wraps the numbers of a parsed expression in dyn(), because CEL's int and double do not mix, as in

@@ -67,7 +67,7 @@ func (d *Mapped) Decode(r *pipeline.Record, e *pipeline.Event) error {
 		return err
 	case rule == nil:
 		d.tryTime(e)
-		return d.fail(pipeline.ErrUnknownEvent, "no rule of mapping %s matches", excerpt([]byte(d.mapping.name)))
+		return d.fail(pipeline.ErrUnknownEvent, "no rule of mapping %s matches%s", excerpt([]byte(d.mapping.name)), d.asked())
 	case rule.ignore:
 		return pipeline.ErrIgnored
 	}
@@ -92,6 +92,24 @@ func (d *Mapped) match() (*rule, error) {
 		}
 	}
 	return nil, nil
+}
+
+// asked says what the member is by which the rules tell records apart.
+func (d *Mapped) asked() string {
+	asks := d.mapping.asks
+	if asks == nil {
+		return ""
+	}
+	v, err := asks.member(d)
+	switch {
+	case err != nil:
+		return ""
+	case v.kind == tokenString:
+		return fmt.Sprintf(": %s is %s", asks.path, excerpt(v.text))
+	case v.kind == tokenNumber:
+		return fmt.Sprintf(": %s is %s", asks.path, v.digits(0)[:min(len(v.digits(0)), 20)])
+	}
+	return fmt.Sprintf(": %s is %s", asks.path, v.kind)
 }
 
 // tryTime sets e.At for a dead letter, if the time can be told.

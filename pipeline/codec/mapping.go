@@ -19,7 +19,8 @@ type Mapping struct {
 	time  *expression // for dead letters of records that no rule takes; may be nil
 	unit  *timeUnit
 	lets  []*expression
-	rules []rule // in the order in which they are tried: ignore, then events
+	rules []rule   // in the order in which they are tried: ignore, then events
+	asks  *members // the member that most rules ask first, by which records are told apart; nil if fewer than two do
 }
 
 // Name is the mapping's name, as it stands in causes.
@@ -146,8 +147,26 @@ func (p *mappingParser) mapping() (*Mapping, error) {
 	}
 	if len(p.problems) == 0 {
 		p.reach(m, append(ignore, events...))
+		m.asks = m.discriminator()
 	}
 	return m, nil
+}
+
+// discriminator returns the member that most rules ask first, the earliest of those that are asked as often.
+func (m *Mapping) discriminator() (most *members) {
+	asked := map[string]int{}
+	for i := range m.rules {
+		if first := m.rules[i].when.first; first != nil && first.path != "key" { // which may be a customer's id
+			asked[first.path]++
+		}
+	}
+	for i := range m.rules {
+		first := m.rules[i].when.first
+		if first != nil && asked[first.path] > 1 && (most == nil || asked[first.path] > asked[most.path]) {
+			most = first
+		}
+	}
+	return most
 }
 
 // letAll reads the names of let, of which each may use those before it, and then declares line. The error is one of ours.

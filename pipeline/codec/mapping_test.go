@@ -229,7 +229,8 @@ func TestMappedRecords(t *testing.T) {
 		{"ignored id", strings.Replace(order("whole", `"x":1`), `"u1"`, `"guest"`, 1), "the record is ignored by configuration"},
 		{"ignored", `{"test":true,"kind":"sale"}`, "the record is ignored by configuration"},
 
-		{"no rule", head + `"x"}`, `unknown_event: no rule of mapping "shop" matches`},
+		{"no rule", head + `"x"}`, `unknown_event: no rule of mapping "shop" matches: record.kind is "x"`},
+		{"no kind", `{"at":"2024-03-01"}`, `unknown_event: no rule of mapping "shop" matches: record.kind is missing`},
 		{"no time", `{"kind":"beat"}`, `no_time: rule "beat": time is missing`},
 		{"no date", `{"kind":"beat","until":"soon"}`, `time_format: rule "beat": time "soon" is not a time of RFC 3339, a date or a number`},
 		{"too old", `{"kind":"beat","until":1709296}`, `time_too_old: rule "beat": time "1709296" is before the earliest time accepted`},
