@@ -8,6 +8,7 @@ import (
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/checker"
 	celast "cel.dev/cel-go/common/ast"
+	"cel.dev/cel-go/common/operators"
 	"cel.dev/cel-go/common/types"
 )
 
@@ -30,7 +31,7 @@ func language() (*cel.Env, error) {
 		return cel.Function(name, cel.MemberOverload(id, append([]*cel.Type{text}, args...), result))
 	}
 	options := []cel.EnvOption{
-		cel.OptionalTypes(), cel.ParserRecursionLimit(50), cel.ParserExpressionSizeLimit(8 << 10),
+		cel.OptionalTypes(), cel.Macros(cel.GlobalMacro(operators.Has, 1, expandHas)), cel.ParserRecursionLimit(50), cel.ParserExpressionSizeLimit(8 << 10),
 		cel.Variable("record", cel.DynType), cel.Variable("key", text), cel.Variable("headers", cel.MapType(text, cel.DynType)),
 		cel.Function("orValue", cel.MemberOverload("text_or_value", []*cel.Type{text, text}, text)),
 		member("lowerAscii", text), member("upperAscii", text), member("trim", text), member("split", list, text),
@@ -41,6 +42,16 @@ func language() (*cel.Env, error) {
 		return nil, fmt.Errorf("declare the language of mappings: %w", err)
 	}
 	return env, nil
+}
+
+// expandHas makes has() of anything: CEL's own only takes a member by its name, as in has(record.user).
+func expandHas(f cel.MacroExprFactory, _ celast.Expr, args []celast.Expr) (celast.Expr, *cel.Error) {
+	if args[0].Kind() == celast.SelectKind {
+		s := args[0].AsSelect()
+		return f.NewPresenceTest(s.Operand(), s.FieldName()), nil
+	}
+	orEmpty := f.NewMemberCall("orValue", f.NewCall(anyType, args[0]), f.NewLiteral(types.String("")))
+	return f.NewCall(operators.NotEquals, orEmpty, f.NewCall(anyType, f.NewLiteral(types.String("")))), nil
 }
 
 // want is the type that an expression must have.

@@ -166,7 +166,8 @@ func TestLanguageBeyondCEL(t *testing.T) {
 		`record.nothing`: "null", `record.nothing.at.all`: "null", `record.s.member`: "null", `record.items[9].sku`: "null",
 		`record.items["0"]`: "null", `record.user[0]`: "null", `record.items[-1]`: "null", `record.nothing == null`: "true",
 		`record.nothing == "x"`: "false", `has(record.nothing.at.all)`: "false", `has(record.nil)`: "false", `has(record.empty)`: "false",
-		`record.nothing.exists(x, true)`: "false", `record.nothing.map(x, x)`: "[]", `size(record.nothing)`: "0",
+		`record.nothing.exists(x, true)`: "false", `has(record)`: "true", `has(record.items[0].sku)`: "true", `has(record["nil"])`: "false",
+		`has(record.items[7])`: "false", `has(record.e)`: "true", `has(key)`: "true", `has(headers["none"])`: "false", `record.nothing.map(x, x)`: "[]", `size(record.nothing)`: "0",
 		`"x" in record.nothing`: "false", `headers.none`: "null", `headers["h"]`: `"v"`,
 		// orValue
 		`record.nothing.orValue("z")`: `"z"`, `record.empty.orValue("z")`: `"z"`, `record.nil.orValue(3)`: "3", `record.n.orValue(3)`: "7",

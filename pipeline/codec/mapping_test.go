@@ -6,6 +6,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"testing"
 
 	"zyklus/pipeline"
@@ -404,5 +405,40 @@ func TestCSVRecord(t *testing.T) {
 	err = d.Decode(&pipeline.Record{Value: value}, &e)
 	if got := outcome(&e, err); got != "order.completed 2024-03-01T00:00:00.000Z a \"b\" \\ \n\té known=true order=1 1250" {
 		t.Error(got)
+	}
+}
+
+// TestMappingIsShared decodes by one mapping in several goroutines; the race detector watches.
+func TestMappingIsShared(t *testing.T) {
+	p, err := FindPreset("klaviyo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := mustMapping(t, p.Text)
+	list := samples(t, "klaviyo")
+	outcomes := make([]string, 4)
+	var all sync.WaitGroup
+	for i := range outcomes {
+		all.Go(func() {
+			d, err := NewMapped(Options{Currency: "EUR", Mapping: m})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			for range 50 {
+				outcomes[i] = ""
+				for _, s := range list {
+					var e pipeline.Event
+					err := d.Decode(s.record(), &e)
+					outcomes[i] += outcome(&e, err) + "\n"
+				}
+			}
+		})
+	}
+	all.Wait()
+	for _, o := range outcomes {
+		if o != outcomes[0] || o == "" {
+			t.Errorf("one says\n%s\nanother\n%s", outcomes[0], o)
+		}
 	}
 }
