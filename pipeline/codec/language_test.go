@@ -195,6 +195,9 @@ func TestLanguageErrors(t *testing.T) {
 	for text, want := range map[string]string{
 		`record.s + 1`:                "+ of a string and a number, want two numbers or two texts",
 		`record.n - record.nothing`:   "- of missing, want a number: give missing ones with .orValue(0)",
+		`record.nil * 2`:              "* of null, want a number: give missing ones with .orValue(0)",
+		`!record.s`:                   "! of a string, want true or false",
+		`int(record.s)`:               "double() of a text that is not a decimal number, or too long",
 		`record.s * 2`:                "* of a string, want a number: convert texts with double()",
 		`record.n / 0`:                "division by zero",
 		`record.s < 3`:                "< of a string and a number, want two numbers or two texts",

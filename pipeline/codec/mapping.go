@@ -50,6 +50,7 @@ type fields struct {
 type lineRule struct {
 	from, product, category, quantity, price, amount *expression
 	minorPrice, minorAmount                          bool
+	priced                                           bool // a price or amount is given
 }
 
 // ParseMapping reads and checks a mapping:
@@ -222,8 +223,9 @@ func (p *mappingParser) common(to *fields, f field) {
 
 func (p *mappingParser) timeUnit(f field) *timeUnit {
 	units := map[string]timeUnit{"s": unitSecond, "ms": unitMillisecond, "us": unitMicrosecond, "ns": unitNanosecond}
-	unit, ok := units[p.word(f)]
-	if !ok {
+	name := p.word(f)
+	unit, ok := units[name]
+	if !ok && name != "" {
 		p.add(place(f.value), f.where, "want s, ms, us or ns")
 	}
 	return &unit
@@ -362,7 +364,7 @@ func (p *mappingParser) complete(r *rule, n ast.Node, where string, given map[st
 	switch {
 	case major && minor:
 		p.add(given["amount_minor"], where, "both amount and amount_minor are given: keep one")
-	case sale && !major && !minor && (r.lines == nil || r.lines.price == nil && r.lines.amount == nil) && !p.has(where+".lines"):
+	case sale && !major && !minor && (r.lines == nil || !r.lines.priced) && !p.has(where+".lines"):
 		lacks("amount", "it, or amount_minor, or lines with a price or amount")
 	}
 	useless := []string{"order_id", "amount", "amount_minor", "lines"}
@@ -385,6 +387,7 @@ func (p *mappingParser) lineRule(f field) *lineRule {
 	list := p.section(f.value, f.where, "from", "product", "category", "quantity", "price", "price_minor", "amount", "amount_minor")
 	for _, g := range list {
 		given[g.key] = true
+		l.priced = l.priced || strings.HasPrefix(g.key, "price") || strings.HasPrefix(g.key, "amount")
 		switch g.key {
 		case "from":
 			l.from = p.expression(g, p.env, wantList)

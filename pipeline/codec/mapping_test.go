@@ -95,6 +95,37 @@ m.yaml:25:9: events[5].when: 'foo' is neither a variable (record, key, headers, 
 m.yaml:27:11: events[6].when: too costly: about 1e+11 steps for the largest record, at most 1e+08 are allowed: avoid a loop in a loop and calculating with texts in a loop
 m.yaml:29:11: events[6].time: is always an error: division by zero
 m.yaml:30:9: events[6].id: want a text or a number, this is a bool`},
+		{`mapping: 3
+description: {a: b}
+time: [record.t]
+time_unit: &unit s
+1: x
+customer: ""
+anonymous:
+ignore: yes
+events:
+  - when: "'x'"
+    type: order.completed
+    order_id: 'record.o == "x"'
+    lines:
+      from: "'x'"
+      price: has(line.p)
+  - when: 1 / 0 == 1
+    type: null
+`, `m.yaml:1:10: mapping: is a number: want a text
+m.yaml:2:15: description: is a section: want a text
+m.yaml:3:7: time: is a list: want an expression, such as record.user.id
+m.yaml:4:12: time_unit: is an anchor, alias or tag, which mappings do not have: want a text
+m.yaml:5:1: a key must be a plain word
+m.yaml:6:11: customer: is empty: want an expression, such as record.user.id
+m.yaml:7:11: anonymous: is empty: want an expression, such as record.user.id
+m.yaml:8:9: ignore: is a text: want a list, each item after "- "
+m.yaml:10:12: events[0].when: a condition must be true or false, this is a string
+m.yaml:12:16: events[0].order_id: want a text or a number, this is a bool
+m.yaml:14:14: events[0].lines.from: want a list, this is a string
+m.yaml:15:14: events[0].lines.price: want a text or a number, this is a bool
+m.yaml:16:11: events[1].when: is always an error: division by zero
+m.yaml:17:11: events[1].type: is empty: want a text`},
 		{`mapping: shop
 events:
   - when: record.a == 1
