@@ -22,7 +22,7 @@ type compiler struct {
 	slots    map[string]int // of the variables of loops, in Mapped.vars
 	depth    int            // variables in scope
 	lets     []string
-	total    string // the name of the innermost loop's result
+	total    string // what cel-go calls the result of every loop; empty before the first
 	constant bool   // no variable was met
 	faults   []fault
 }
@@ -185,12 +185,8 @@ func (c *compiler) loop(e celast.Expr) evaluator {
 	}
 	over, first := c.compile(l.IterRange()), c.compile(l.AccuInit())
 	total, unbind := c.bind(l.AccuVar())
-	outer := c.total
+	defer unbind()
 	c.total = l.AccuVar()
-	defer func() {
-		c.total = outer
-		unbind()
-	}()
 	item, unbindItem := c.bind(l.IterVar())
 	goOn, step := c.compile(l.LoopCondition()), c.compile(l.LoopStep())
 	unbindItem()

@@ -115,6 +115,7 @@ func (d *Mapped) asked() string {
 // tryTime sets e.At for a dead letter, if the time can be told.
 func (d *Mapped) tryTime(e *pipeline.Event) {
 	refused := d.err
+	d.steps = 0
 	if d.mapping.time != nil {
 		_ = d.setRuleTime(e, d.mapping.time, d.mapping.unit)
 	}
