@@ -129,7 +129,9 @@ func (p *mappingParser) mapping() (*Mapping, error) {
 		case "ignore":
 			ignore = p.list(f)
 		case "events":
-			events = p.list(f)
+			if events = p.list(f); len(events) == 0 && !p.has(f.where) {
+				p.add(place(f.value), f.where, "is empty: add the events that records become")
+			}
 		default:
 			p.common(&common, f)
 		}
@@ -233,7 +235,7 @@ func (p *mappingParser) timeUnit(f field) *timeUnit {
 
 // expression compiles the value of a field; nil after noting a problem.
 func (p *mappingParser) expression(f field, env *cel.Env, w want) *expression {
-	text, at := p.formula(f)
+	text, at, folded := p.formula(f)
 	if text == "" {
 		if f.value.Type() == ast.StringType {
 			p.add(at, f.where, "is empty: want an expression, such as record.user.id")
@@ -242,9 +244,12 @@ func (p *mappingParser) expression(f field, env *cel.Env, w want) *expression {
 	}
 	e, list := compile(env, text, w, p.lets)
 	for _, q := range list {
-		where := position{line: at.line + q.at.line - 1, column: q.at.column}
-		if q.at.line == 1 || at.column > 1 && at.line != place(f.value).line {
-			where.column += at.column - 1
+		where := at
+		if !folded {
+			where = position{line: at.line + q.at.line - 1, column: q.at.column}
+			if q.at.line == 1 || at.line != place(f.value).line { // all lines of a block are indented
+				where.column += at.column - 1
+			}
 		}
 		p.add(where, f.where, "%s", q.reason)
 	}

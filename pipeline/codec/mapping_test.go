@@ -95,6 +95,20 @@ m.yaml:25:9: events[5].when: 'foo' is neither a variable (record, key, headers, 
 m.yaml:27:11: events[6].when: too costly: about 1e+11 steps for the largest record, at most 1e+08 are allowed: avoid a loop in a loop and calculating with texts in a loop
 m.yaml:29:11: events[6].time: is always an error: division by zero
 m.yaml:30:9: events[6].id: want a text or a number, this is a bool`},
+		{`mapping: folded
+time: >-
+  record.a +
+  foo
+customer: |
+  record.a +
+    foo
+anonymous: 'record.a
+  + foo'
+events: []
+`, `m.yaml:3:3: time: 'foo' is neither a variable (record, key, headers, those of let; line in lines) nor a function: put texts in quotes
+m.yaml:7:5: customer: 'foo' is neither a variable (record, key, headers, those of let; line in lines) nor a function: put texts in quotes
+m.yaml:8:24: anonymous: 'foo' is neither a variable (record, key, headers, those of let; line in lines) nor a function: put texts in quotes
+m.yaml:10:9: events: is empty: add the events that records become`},
 		{`mapping: 3
 description: {a: b}
 time: [record.t]

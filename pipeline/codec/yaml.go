@@ -177,25 +177,25 @@ func (r *yamlReader) word(f field) string {
 }
 
 // formula gives the text of an expression and the place of its first character. Numbers, true and false stand for
-// themselves, as written.
-func (r *yamlReader) formula(f field) (text string, at position) {
+// themselves, as written. folded tells that the lines of the text are not those of the file.
+func (r *yamlReader) formula(f field) (text string, at position, folded bool) {
 	at = place(f.value)
 	switch n := f.value.(type) {
 	case *ast.StringNode:
 		if c := n.GetToken().Origin; strings.HasPrefix(strings.TrimSpace(c), n.Value) {
-			return n.Value, at
+			return n.Value, at, false
 		}
 		at.column++ // behind the quote
-		return n.Value, at
+		return n.Value, at, false
 	case *ast.LiteralNode:
 		at.line++
 		at.column = 1 + r.indent(at.line)
-		return n.Value.Value, at
+		return n.Value.Value, at, strings.HasPrefix(n.Start.Value, ">")
 	case *ast.BoolNode, *ast.IntegerNode, *ast.FloatNode:
-		return n.GetToken().Value, at
+		return n.GetToken().Value, at, false
 	}
 	r.add(at, f.where, "is %s: want an expression, such as record.user.id", describe(f.value))
-	return "", at
+	return "", at, false
 }
 
 // indent counts the spaces that a line begins with.
