@@ -383,7 +383,11 @@ func (d *Mapped) lineMoney(r *lineRule, quantity int64) (v int64, named bool, er
 func (d *Mapped) let(i int) (value, error) {
 	l := &d.lets[i]
 	if !l.known {
+		// A loop may be asking: its variables stay as they are, and those of the name's own loops come behind them.
+		asking := d.vars
+		d.vars = asking[len(asking):]
 		v, err := d.mapping.lets[i].eval(d)
+		d.vars = asking
 		*l = let{known: true, value: v, err: err}
 	}
 	return l.value, l.err

@@ -317,6 +317,32 @@ func TestMappedRecords(t *testing.T) {
 	}
 }
 
+// TestLetInsideLoop has a loop ask for a name whose value takes loops of its own.
+func TestLetInsideLoop(t *testing.T) {
+	d, err := NewMapped(Options{Currency: "EUR", Mapping: mustMapping(t, []byte(`
+mapping: loops
+let:
+  vips: record.people.filter(p, p.vip == true).map(p, p.id)
+  first: vips.map(v, v)[0]
+time: record.t
+customer: record.c
+events:
+  - when: record.items.exists(i, (record.no == true || first != null) && i.owner == first)
+    type: touch.page
+`))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for owner, want := range map[string]string{"b": "touch.page 2024-03-01T00:00:00.000Z u1 known=true", "a": "unknown_event"} {
+		var e pipeline.Event
+		err := d.Decode(&pipeline.Record{Value: []byte(`{"t":"2024-03-01","c":"u1","no":false,"items":[{"owner":"` + owner +
+			`"},{"owner":"x"}],"people":[{"id":"a"},{"id":"b","vip":true},{"id":"c","vip":true}]}`)}, &e)
+		if got := outcome(&e, err); !strings.HasPrefix(got, want) {
+			t.Errorf("%s gives %s, want %s", owner, got, want)
+		}
+	}
+}
+
 // segmentMapping states by a mapping what Segment does, for orders that name revenue or value.
 const segmentMapping = `
 mapping: segment
