@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"zyklus/cmd/zyklus/internal/config"
 	"zyklus/models"
@@ -32,8 +33,12 @@ func newJob(cfg *config.Config) (*pipeline.Job, error) {
 	if err != nil {
 		return nil, usageError{err}
 	}
+	rates, err := loadRates(cfg)
+	if err != nil {
+		return nil, usageError{err}
+	}
 	job, err := pipeline.NewJob(pipeline.Options{
-		Operators: operators.All(), Lifecycles: documents, Artefact: artefact,
+		Operators: operators.All(), Lifecycles: documents, Artefact: artefact, Rates: rates,
 		Calendar: pipeline.NewCalendar(zone), Lateness: cfg.Lateness(), Rekeyed: cfg.Rekeyed(),
 		Skew: cfg.Inputs()[0].Skew, WallClock: cfg.Inputs()[0].Clock == "wall", Held: cfg.Inputs()[0].Required && !cfg.Rekeyed(),
 	})
@@ -82,26 +87,45 @@ func loadLifecycles(names []string) (documents []*lifecycle.Document, err error)
 	return documents, errors.Join(problems...)
 }
 
-// newDecoder returns the decoder of a source. The configuration has been validated.
-func newDecoder(cfg *config.Config, source *config.Source) (*codec.Segment, error) {
-	return codec.NewSegment(codec.Options{
-		Source: source.Name, Currency: cfg.Currency, MinTime: source.Earliest.UnixMilli(),
-		MaxBytes: int(source.MaxRecord), IgnoredIDs: source.IgnoredIDs,
-	})
-}
-
-// decoders returns what makes the decoders of a source, each for one goroutine, having checked that it can.
+// decoders returns what makes the decoders of a source, each for one goroutine, having checked that it can. The mapping is
+// read and compiled once.
 func decoders(cfg *config.Config, source *config.Source) (func() kafka.Decoder, error) {
-	if _, err := newDecoder(cfg, source); err != nil {
+	format, options := source.Format, codec.Options{
+		Source: source.Name, Currency: cfg.Currency, Convert: cfg.Rates.File != "", MinTime: source.Earliest.UnixMilli(),
+		MaxBytes: int(source.MaxRecord), IgnoredIDs: source.IgnoredIDs,
+	}
+	var err error
+	if source.Mapping != "" {
+		if format, options.Mapping, err = openMapping(source.Mapping); err != nil {
+			return nil, usageError{fmt.Errorf("source %s: %w", source.Name, err)}
+		}
+	}
+	if _, err = codec.New(format, options); err != nil {
 		return nil, usageError{fmt.Errorf("source %s: %w", source.Name, err)}
 	}
 	return func() kafka.Decoder {
-		d, err := newDecoder(cfg, source)
+		d, err := codec.New(format, options)
 		if err != nil {
 			panic("BUG: decoder options were checked: " + err.Error())
 		}
 		return d
 	}, nil
+}
+
+// loadRates reads the table of exchange rates, nil if there is none.
+func loadRates(cfg *config.Config) (*pipeline.Rates, error) {
+	if cfg.Rates.File == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(cfg.Rates.File)
+	if err != nil {
+		return nil, fmt.Errorf("rates: %w", err)
+	}
+	rates, err := pipeline.ParseRates(text, pipeline.RateOptions{Currency: cfg.Currency, MaxAgeDays: int(cfg.Rates.MaxAge / (24 * time.Hour))})
+	if err != nil {
+		return nil, fmt.Errorf("rates %s: %w", cfg.Rates.File, err)
+	}
+	return rates, nil
 }
 
 // schema is everything that ClickHouse is to hold.

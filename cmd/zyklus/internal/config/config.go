@@ -18,6 +18,7 @@ type Config struct {
 	Kafka      Kafka      `yaml:"kafka"`
 	ClickHouse ClickHouse `yaml:"clickhouse"`
 	Currency   string     `yaml:"currency" default:"EUR" doc:"reporting currency, a code of ISO 4217; all amounts are in its minor units"`
+	Rates      Rates      `yaml:"rates"`
 	TimeZone   string     `yaml:"time_zone" default:"UTC" doc:"time zone of business days, an IANA name such as Europe/Berlin"`
 	Lifecycles []string   `yaml:"lifecycles" default:"role5" doc:"lifecycles that are kept in parallel: names of presets, or paths of YAML documents"`
 	Artefact   string     `yaml:"artefact" doc:"file of fitted model parameters; empty for the built-in version 0"`
@@ -78,6 +79,12 @@ type ClickHouse struct {
 
 	Compression string `yaml:"compression" default:"lz4" oneof:"lz4,zstd,none" doc:"of inserts: lz4, zstd (fewer bytes, more CPU) or none; an embedded engine gets none by default"`
 	TLS         TLS    `yaml:"tls"`
+}
+
+// Rates say how amounts in other currencies become amounts in the reporting currency.
+type Rates struct {
+	File   string        `yaml:"file" doc:"CSV of date,currency,rate: units of the reporting currency for one of the currency on that day; read at start. Without it, orders in other currencies are dead letters"`
+	MaxAge time.Duration `yaml:"max_age" default:"7d" doc:"how much older than an order its rate may be, in whole days: weekends and holidays have none"`
 }
 
 // HTTP says where health and metrics are served.

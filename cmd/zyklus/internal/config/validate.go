@@ -125,6 +125,9 @@ func (c Config) checkScores(k *checker) {
 		k.that(false, "time_zone", "%v", err)
 	}
 	k.file("artefact", c.Artefact)
+	k.file("rates.file", c.Rates.File)
+	k.that(c.Rates.MaxAge >= 24*time.Hour && c.Rates.MaxAge <= 3660*24*time.Hour && c.Rates.MaxAge%(24*time.Hour) == 0,
+		"rates.max_age", "%s is not from 1d to 3660d in whole days", formatDuration(c.Rates.MaxAge))
 	k.that(len(c.Lifecycles) > 0, "lifecycles", "is empty: name at least one; presets are %s", strings.Join(lifecycle.Presets(), ", "))
 	for i, name := range c.Lifecycles {
 		switch {
