@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"regexp"
+	"slices"
 	"time"
 
 	"zyklus/models"
@@ -21,6 +22,9 @@ type Options struct {
 	Skew       time.Duration         // how much later than its append time an event is believed
 	WallClock  bool                  // whether the wall clock moves a caught-up partition's clock
 	WorkingSet int                   // customers at work per partition before a checkpoint is due; default 16,384
+	// Days keeps the row of each business day on which something changed, in `customer_days`. It may be switched
+	// at any time: of days that pass while it is off there are no rows.
+	Days bool
 }
 
 // MaxOpen is the greatest number of open events of one customer. Beyond it the oldest settle early.
@@ -53,7 +57,11 @@ type Job struct {
 	eventful   bool   // whether a rule uses a feature that any event may change
 	digest     uint64 // of lifecycles, artefact and time zone: state written under others cannot be continued
 
+	dayPrint  uint64   // of dayValues
+	dayValues []Column // of a captured row
+
 	customers, transitions, checkpoints *Table
+	dayTable                            *Table   // nil if off
 	history                             []*Table // of operators
 }
 
@@ -98,6 +106,9 @@ func NewJob(o Options) (*Job, error) {
 	}
 	j.digest = h.Sum64()
 	j.declare()
+	if o.Days {
+		j.declareDays()
+	}
 	return j, nil
 }
 
@@ -191,10 +202,40 @@ func (j *Job) declare() {
 	j.checkpoints = checkpointsTable()
 }
 
-// Tables returns every table that the job writes rows to, dead letters included.
-func (j *Job) Tables() []*Table {
-	return append(append([]*Table{j.customers, j.transitions}, j.history...), DeadLetterTable(), j.checkpoints)
+// declareDays derives `customer_days` from `customers`.
+func (j *Job) declareDays() {
+	all := j.customers.Columns
+	j.dayValues = all[1 : len(all)-3]
+	j.dayPrint = dayFingerprint(j.dayValues)
+	day := Column{Name: "day", Type: TypeDate, Comment: "Business day of as_of, in the time zone of the deployment: the row says how the customer stood at its end."}
+	j.dayTable = &Table{
+		Name: "customer_days",
+		Comment: "How each customer stood at the end of each business day on which something changed, but for the latest such day: that row is the one in customers. " +
+			"v_customer_days has both.",
+		Columns: slices.Concat(all[:1:1], []Column{day}, all[1:]), Key: []string{"customer_id", "day"}, PartitionByYear: "day",
+	}
 }
+
+// capture says what live folds do with the days that they leave.
+func (j *Job) capture() capture {
+	if j.dayTable == nil {
+		return captureNone
+	}
+	return captureRow
+}
+
+// written returns the tables that Tasks write to, in the order in which rows of one batch are written. A day's row comes
+// before the row of `customers` that follows it, so that no reader finds neither.
+func (j *Job) written() []*Table {
+	var days []*Table
+	if j.dayTable != nil {
+		days = []*Table{j.dayTable}
+	}
+	return slices.Concat(days, []*Table{j.customers, j.transitions}, j.history, []*Table{j.checkpoints})
+}
+
+// Tables returns every table that the job writes rows to, dead letters included.
+func (j *Job) Tables() []*Table { return append(j.written(), DeadLetterTable()) }
 
 // Lifecycles returns the compiled lifecycles in their order.
 func (j *Job) Lifecycles() []*lifecycle.Lifecycle { return j.lifecycles }
