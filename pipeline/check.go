@@ -42,14 +42,14 @@ func (t *Task) check(h *header) (err error) {
 
 // checkDays checks the pending rows of days: all readable, one for a day. Rows under other columns are lost.
 func (t *Task) checkDays(src []byte) error {
-	r, d, last := &t.days, dayRow{}, int64(-1)
-	for r.begin(t.job, src); r.next(&d); last = d.day {
-		if d.day <= last || d.day > lastInstant/DayMillis || d.version <= 0 {
+	r, d, last := &t.days, dayRow{}, dayRow{day: -1}
+	for r.begin(t.job, src); r.next(&d); last = d {
+		if d.version == last.version && d.day <= last.day || d.version < last.version || d.version <= 0 || d.day < 0 || d.day > lastInstant/DayMillis {
 			return fmt.Errorf("%w: rows of days are out of order", errCorrupt)
 		}
 	}
-	if r.left > 0 || r.r.bad || r.r.Len() > 0 {
-		return fmt.Errorf("%w: rows of days", errCorrupt)
+	if err := r.Err(); err != nil {
+		return fmt.Errorf("rows of days: %w", err)
 	}
 	if t.job.dayTable != nil {
 		t.stats.DaysLost += int64(r.lost)

@@ -8,12 +8,13 @@ import (
 	"unsafe"
 )
 
-// The pending rows of `customer_days` stand at the end of a record, where there are any:
+// The pending rows of `customer_days` stand at the end of a record: a chunk for each checkpoint that published some, until
+// it is known to be written. A later chunk's row of a day replaces an earlier one's.
 //
-//	columns' fingerprint  count  { version  days since the one before  1, or 0 for a withdrawal  [difference] }
+//	version  length  columns' fingerprint  count  { days since the one before  1, or 0 for a withdrawal  [difference] }
 //
-// A row is stored as its difference from the one before, mostly a third of it. Under another fingerprint the columns
-// were others: then only withdrawals are readable.
+// A row is stored as its difference from the one before in its chunk, mostly a third of it. Under another fingerprint the
+// columns were others: then only withdrawals are readable.
 
 // dayFingerprint identifies the layout of a captured row.
 func dayFingerprint(columns []Column) uint64 {
@@ -24,57 +25,76 @@ func dayFingerprint(columns []Column) uint64 {
 	return uint64(h.Sum32())
 }
 
-// appendDays encodes pending rows in the order of their days.
-func (j *Job) appendDays(dst []byte, days []dayRow, scratch *[]byte) []byte {
-	if len(days) == 0 {
-		return dst
+// appendDays encodes rows in the order of their versions and days.
+func (t *Task) appendDays(dst []byte, days []dayRow) []byte {
+	for len(days) > 0 {
+		n := 1
+		for n < len(days) && days[n].version == days[0].version {
+			n++
+		}
+		t.sect = t.appendChunk(t.sect[:0], days[:n])
+		dst = AppendBytes(AppendUint(dst, uint64(days[0].version)), t.sect)
+		days = days[n:]
 	}
-	dst = AppendUint(AppendUint(dst, j.dayPrint), uint64(len(days)))
+	return dst
+}
+
+func (t *Task) appendChunk(dst []byte, days []dayRow) []byte {
+	dst = AppendUint(AppendUint(dst, t.job.dayPrint), uint64(len(days)))
 	var before []byte
 	day := int64(0)
 	for i := range days {
 		d := &days[i]
-		dst = AppendInt(AppendUint(dst, uint64(d.version)), d.day-day)
-		dst = append(dst, byte(boolInt(d.row != nil)))
+		dst = append(AppendInt(dst, d.day-day), byte(boolInt(d.row != nil)))
 		day = d.day
 		if d.row != nil {
-			*scratch = appendDifference((*scratch)[:0], j.dayValues, before, d.row)
-			dst = AppendBytes(dst, *scratch)
+			t.buf = appendDifference(t.buf[:0], t.job.dayValues, before, d.row)
+			dst = AppendBytes(dst, t.buf)
 			before = d.row
 		}
 	}
 	return dst
 }
 
-// dayReader reads pending rows one by one.
+// chunksAfter returns the chunks that are newer than a version. They are in the order of their versions.
+func chunksAfter(version int64, src []byte) []byte {
+	for r := (Reader{b: src}); r.Len() > 0; src = r.b {
+		if int64(r.Uint()) > version {
+			break
+		}
+		r.Bytes()
+	}
+	return src
+}
+
+// dayReader reads the rows of chunks one by one.
 type dayReader struct {
-	r       Reader
+	chunks  Reader
+	r       Reader // of the present chunk
 	columns []Column
+	print   uint64
 	left    int
 	foreign bool
-	lost    int // rows under another fingerprint
+	skim    bool // rows are not wanted
+	lost    int  // rows under another fingerprint
+	version int64
 	day     int64
 	row     []byte
 	before  []byte
 }
 
-// begin starts with the end of a record.
+// begin starts to read chunks.
 func (d *dayReader) begin(j *Job, src []byte) {
-	*d = dayReader{r: Reader{b: src}, columns: j.dayValues, row: d.row[:0], before: d.before[:0]}
-	if len(src) > 0 {
-		d.foreign = d.r.Uint() != j.dayPrint
-		d.left = d.r.Count()
-	}
+	*d = dayReader{chunks: Reader{b: src}, columns: j.dayValues, print: j.dayPrint, row: d.row, before: d.before}
 }
 
 // next reads a row into p. The row is valid until the next call.
 func (d *dayReader) next(p *dayRow) bool {
-	for ; d.left > 0 && !d.r.bad; d.left-- {
-		version := int64(d.r.Uint())
+	for d.more() {
+		d.left--
 		d.day += d.r.Int()
-		*p = dayRow{version: version, day: d.day}
+		*p = dayRow{version: d.version, day: d.day}
 		if d.r.Byte() == 0 {
-			d.left--
 			return !d.r.bad
 		}
 		difference := d.r.Bytes()
@@ -82,15 +102,36 @@ func (d *dayReader) next(p *dayRow) bool {
 			d.lost++
 			continue
 		}
+		if d.skim {
+			return !d.r.bad
+		}
 		d.row, d.before = d.before, d.row
-		if d.row = appendSum(d.row[:0], d.columns, d.before, difference); d.row == nil {
+		if d.row = appendSum(d.row[:0], d.columns, d.before, difference); len(d.row) == 0 {
 			d.r.fail()
 		}
 		p.row = d.row
-		d.left--
 		return !d.r.bad
 	}
 	return false
+}
+
+// more goes to the next chunk where the present one is read.
+func (d *dayReader) more() bool {
+	for d.left == 0 && d.chunks.Len() > 0 && d.Err() == nil {
+		d.version = int64(d.chunks.Uint())
+		d.r = Reader{b: d.chunks.Bytes()}
+		d.foreign = d.r.Uint() != d.print
+		d.left, d.day, d.row, d.before = d.r.Count(), 0, d.row[:0], d.before[:0]
+	}
+	return d.left > 0 && d.Err() == nil
+}
+
+// Err returns an error if the bytes were no chunks; valid once next has returned false.
+func (d *dayReader) Err() error {
+	if d.r.bad || d.chunks.bad || d.left == 0 && d.r.Len() > 0 {
+		return errCorrupt
+	}
+	return nil
 }
 
 // rowEncoder writes the values of a row as bytes.

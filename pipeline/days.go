@@ -1,6 +1,9 @@
 package pipeline
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // A customer's row of a business day is the row of `customers` as it stood when the day ended. Only the fold knows when
 // that is: one checkpoint may span months. So a fold that leaves a day on which something changed captures the row there
@@ -81,7 +84,6 @@ func (c *Customer) forget(n int) { c.past, c.dayEnd = c.past[:n], 0 }
 // publishDays puts the days that folds have left since the last checkpoint into the pending rows, and withdraws those
 // that a fold published before but leaves no more.
 func (t *Task) publishDays(w *work, version int64) {
-	w.days = slices.DeleteFunc(w.days, func(d dayRow) bool { return d.version <= t.acked })
 	for _, past := range [...][]pastDay{w.past, w.live.past} {
 		for _, p := range past {
 			if p.row != nil {
@@ -117,47 +119,60 @@ func (w *work) putDay(d dayRow) {
 // every other row is given up, so that of the time in question fewer days can be asked. Withdrawals never are: a row that
 // stands and is wrong is worse than one that is missing.
 func (t *Task) appendPendingDays(dst []byte, w *work) []byte {
-	for n := len(dst); ; dst = dst[:n] {
-		dst = t.job.appendDays(dst, w.days, &t.sect)
-		if len(dst)-n <= maxDayBytes {
-			return dst
-		}
-		before, keep := len(w.days), true
-		for i := len(w.days) - 1; i >= 0; i-- { // the newest is kept
-			if w.days[i].row == nil {
-				continue
-			}
-			if !keep {
-				w.days[i].version = 0
-			}
-			keep = !keep
-		}
-		w.days = slices.DeleteFunc(w.days, func(d dayRow) bool { return d.version == 0 })
-		if len(w.days) == before {
-			return dst
-		}
-		t.stats.DaysLost += int64(before - len(w.days))
+	n := len(dst)
+	dst = t.appendDays(append(dst, chunksAfter(t.acked, w.chunks)...), w.days)
+	if len(dst)-n <= maxDayBytes {
+		return dst
 	}
+	fresh := w.days
+	w.days = nil
+	t.eachDay(w.chunks, func(d dayRow) {
+		d.row = slices.Clone(d.row)
+		w.putDay(d)
+	})
+	for _, d := range fresh {
+		w.putDay(d)
+	}
+	for before := 0; len(dst)-n > maxDayBytes && len(w.days) != before; {
+		before = len(w.days)
+		w.days = everyOther(w.days)
+		t.stats.DaysLost += int64(before - len(w.days))
+		byVersion := slices.Clone(w.days)
+		slices.SortStableFunc(byVersion, func(a, b dayRow) int { return cmp.Compare(a.version, b.version) })
+		dst = t.appendDays(dst[:n], byVersion)
+	}
+	return dst
 }
 
-// loadDays takes over the pending rows of a record that is brought to work, from its end.
-func (t *Task) loadDays(w *work, src []byte) {
-	w.live.capture = captureNone
-	if t.job.dayTable == nil {
-		return
+// everyOther keeps the last row and every other one before it, and all withdrawals.
+func everyOther(days []dayRow) (kept []dayRow) {
+	keep := true
+	for _, d := range slices.Backward(days) {
+		if d.row == nil || keep {
+			kept = append(kept, d)
+		}
+		keep = keep != (d.row != nil)
 	}
-	w.live.capture = captureDay // in the fold that follows
+	slices.Reverse(kept)
+	return kept
+}
+
+// eachDay calls use for each pending row of a record that this Task wrote. The row is valid during the call.
+func (t *Task) eachDay(chunks []byte, use func(dayRow)) {
 	r, d := &t.days, dayRow{}
-	for r.begin(t.job, src); r.next(&d); {
-		if d.version <= t.acked {
-			continue
-		}
-		if d.row != nil {
-			d.row = w.keep(d.row)
-		}
-		w.days = append(w.days, d)
+	for r.begin(t.job, chunksAfter(t.acked, chunks)); r.next(&d); {
+		use(d)
 	}
-	must(r.r.Err())
+	must(r.Err())
+}
+
+// loadDays takes over the pending rows of a record that is brought to work, as they are.
+func (t *Task) loadDays(w *work, chunks []byte) {
+	w.live.capture = captureNone
+	if t.job.dayTable != nil {
+		w.live.capture = captureDay // in the fold that follows
+		w.chunks = append(w.chunks, chunksAfter(t.acked, chunks)...)
+	}
 }
 
 // keepDays remembers which days the fold of the record at rest has left: their rows are published.
@@ -168,20 +183,19 @@ func (t *Task) keepDays(w *work) {
 	w.live.capture = t.job.capture()
 }
 
-// dayRows appends the rows of the pending days at the end of a record that is projected, and returns how many.
-func (t *Task) dayRows(slot uint32, id, src []byte) (n int) {
-	if len(src) == 0 {
+// dayRows appends the rows of the pending days of a record that is projected, and returns how many.
+func (t *Task) dayRows(slot uint32, id, chunks []byte) (n int) {
+	if len(chunks) == 0 {
 		return 0
 	}
 	t.project.shed = append(t.project.shed, slot)
 	if t.job.dayTable == nil {
 		return 0
 	}
-	rows := t.project.rows[t.job.dayTable]
-	r, d := &t.days, dayRow{}
-	for r.begin(t.job, src); r.next(&d); n++ {
-		if d.version <= t.acked {
-			continue
+	rows, latest := t.project.rows[t.job.dayTable], t.latest(chunks)
+	t.eachDay(chunks, func(d dayRow) {
+		if v, ok := latest[d.day]; ok && v != d.version {
+			return
 		}
 		rows.Text(id)
 		rows.Int(d.day)
@@ -195,9 +209,29 @@ func (t *Task) dayRows(slot uint32, id, src []byte) (n int) {
 		}
 		rows.Int(int64(t.partition))
 		rows.End(d.version, d.row == nil)
-	}
-	must(r.r.Err())
+		n++
+	})
 	return n
+}
+
+// latest returns the version of the last row of each day, or nil where no day has two: chunks overlap only where a past day
+// has changed once more.
+func (t *Task) latest(chunks []byte) (latest map[int64]int64) {
+	last, overlap := dayRow{day: -1}, false
+	r, d := &t.days, dayRow{}
+	r.begin(t.job, chunksAfter(t.acked, chunks))
+	for r.skim = true; r.next(&d); last = d {
+		overlap = overlap || d.day <= last.day
+	}
+	if !overlap {
+		return nil
+	}
+	latest = map[int64]int64{}
+	r.begin(t.job, chunksAfter(t.acked, chunks))
+	for r.skim = true; r.next(&d); {
+		latest[d.day] = d.version
+	}
+	return latest
 }
 
 // shedDays drops the pending days from a record at rest once all are written: customers at rest stay small. Customers at
@@ -209,17 +243,11 @@ func (t *Task) shedDays(slot uint32) {
 	var h header
 	record := t.slab.get(slot)
 	must(readHeader(record, &h))
-	_, days, err := readOutbox(t.outs[:0], h.outbox, t.acked)
+	_, chunks, err := readOutbox(t.outs[:0], h.outbox, t.acked)
 	must(err)
-	if len(days) == 0 {
+	if len(chunks) == 0 || t.job.dayTable != nil && len(chunksAfter(t.acked, chunks)) > 0 {
 		return
 	}
-	r, d := &t.days, dayRow{}
-	for r.begin(t.job, days); r.next(&d); {
-		if d.version > t.acked && t.job.dayTable != nil {
-			return
-		}
-	}
-	t.buf = append(t.buf[:0], record[:len(record)-len(days)]...)
+	t.buf = append(t.buf[:0], record[:len(record)-len(chunks)]...)
 	t.slab.put(slot, t.buf)
 }

@@ -67,7 +67,8 @@ type work struct {
 	corrected     []Transition // made by events later than allowed since the last checkpoint
 	letters       []DeadLetter // of settled folds since the last checkpoint
 	past          []pastDay    // left by them
-	days          []dayRow     // pending
+	days          []dayRow     // published since the last checkpoint
+	chunks        []byte       // pending days of earlier checkpoints
 	publishedDays []int64      // left by the fold since the settled point, as of the last checkpoint
 	touched       []RowKey     // of settled folds since the last checkpoint
 	rowVersion    int64
@@ -384,7 +385,7 @@ func (t *Task) newWork() *work {
 	w := t.spare[n-1]
 	t.spare = t.spare[:n-1]
 	w.open, w.outbox, w.corrected, w.letters, w.touched = w.open[:0], w.outbox[:0], w.corrected[:0], w.letters[:0], w.touched[:0]
-	w.past, w.days, w.publishedDays = w.past[:0], w.days[:0], w.publishedDays[:0]
+	w.past, w.days, w.chunks, w.publishedDays = w.past[:0], w.days[:0], w.chunks[:0], w.publishedDays[:0]
 	w.changed, w.openBytes, w.memory = false, 0, w.memory[:0]
 	return w
 }
