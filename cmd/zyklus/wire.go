@@ -35,7 +35,7 @@ func newJob(cfg *config.Config) (*pipeline.Job, error) {
 	job, err := pipeline.NewJob(pipeline.Options{
 		Operators: operators.All(), Lifecycles: documents, Artefact: artefact,
 		Calendar: pipeline.NewCalendar(zone), Lateness: cfg.Source.Lateness, Skew: cfg.Source.Skew,
-		WallClock: cfg.Source.Clock == "wall",
+		WallClock: cfg.Source.Clock == "wall", Days: true,
 	})
 	if err != nil {
 		return nil, usageError{err}
@@ -93,7 +93,7 @@ func newDecoder(cfg *config.Config) (*codec.Segment, error) {
 // schema is everything that ClickHouse is to hold.
 func schema(job *pipeline.Job, currency string) clickhouse.Schema {
 	exponent, _ := codec.KnownCurrency(currency)
-	return clickhouse.Schema{Tables: job.Tables(), Views: readerViews(&job.Artefact), MoneyExponent: exponent}
+	return clickhouse.Schema{Tables: job.Tables(), Views: readerViews(job), MoneyExponent: exponent}
 }
 
 func kafkaOptions(cfg *config.Config) kafka.Options {
