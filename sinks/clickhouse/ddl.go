@@ -71,7 +71,7 @@ func createTable(database string, t *pipeline.Table) string {
 	}
 	b.WriteString(")\nENGINE = ReplacingMergeTree(version, is_deleted)\n")
 	if t.PartitionByYear != "" {
-		fmt.Fprintf(&b, "PARTITION BY toYear(%s)\n", quote(t.PartitionByYear))
+		b.WriteString("PARTITION BY " + partition(t.PartitionByYear) + "\n")
 	}
 	fmt.Fprintf(&b, "ORDER BY (%s)", quoteAll(t.Key))
 	if t.TTLDays > 0 {
