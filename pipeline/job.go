@@ -183,10 +183,10 @@ func (j *Job) declare() {
 	for _, l := range j.lifecycles {
 		name := fmt.Sprintf("lifecycle %s (%s)", l.ID, l.Labels.De)
 		customers = append(customers,
-			Column{Name: l.ID + "_phase", Type: TypeText, Comment: "Phase in " + name + "."},
-			Column{Name: l.ID + "_since", Type: TypeInstant, Comment: "When the customer entered the present phase of " + name + "."},
-			Column{Name: l.ID + "_previous_phase", Type: TypeText, Comment: "Phase before the present one in " + name + "; empty if there was none."},
-			Column{Name: l.ID + "_cycle", Type: TypeCount, Comment: "How many times the customer has entered the circle of " + name + ": rises on return from a lost phase."},
+			Column{Name: l.ID + phaseSuffix, Type: TypeText, Comment: "Phase in " + name + "."},
+			Column{Name: l.ID + sinceSuffix, Type: TypeInstant, Comment: "When the customer entered the present phase of " + name + "."},
+			Column{Name: l.ID + previousSuffix, Type: TypeText, Comment: "Phase before the present one in " + name + "; empty if there was none."},
+			Column{Name: l.ID + cycleSuffix, Type: TypeCount, Comment: "How many times the customer has entered the circle of " + name + ": rises on return from a lost phase."},
 		)
 	}
 	customers = append(customers,
