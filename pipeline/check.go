@@ -42,9 +42,9 @@ func (t *Task) check(h *header) (err error) {
 
 // checkDays checks the pending rows of days: all readable, one for a day. Rows under other columns are lost.
 func (t *Task) checkDays(src []byte) error {
-	r, d, last := &t.days, dayRow{}, dayRow{day: -1}
-	for r.begin(t.job, src); r.next(&d); last = d {
-		if d.version == last.version && d.day <= last.day || d.version < last.version || d.version <= 0 || d.day < 0 || d.day > lastInstant/DayMillis {
+	r, version, day := &t.days, int64(0), int64(-1)
+	for r.begin(t.job, src); r.next(); version, day = r.version, r.day {
+		if r.version <= 0 || r.version < version || r.version == version && r.day <= day || r.day < 0 || r.day > lastInstant/DayMillis {
 			return fmt.Errorf("%w: rows of days are out of order", errCorrupt)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math"
+	"slices"
 	"unsafe"
 )
 
@@ -75,42 +76,39 @@ type dayReader struct {
 	print   uint64
 	left    int
 	foreign bool
-	skim    bool // rows are not wanted
+	skim    bool // values are not wanted
 	lost    int  // rows under another fingerprint
+
+	// The row that next has read.
 	version int64
 	day     int64
-	row     []byte
-	before  []byte
+	deleted bool
+	values  []Value // complete once a row of the chunk has been read; texts alias the source
+	begun   bool
 }
 
 // begin starts to read chunks.
 func (d *dayReader) begin(j *Job, src []byte) {
-	*d = dayReader{chunks: Reader{b: src}, columns: j.dayValues, print: j.dayPrint, row: d.row, before: d.before}
+	*d = dayReader{chunks: Reader{b: src}, columns: j.dayValues, print: j.dayPrint, values: slices.Grow(d.values[:0], len(j.dayValues))[:len(j.dayValues)]}
 }
 
-// next reads a row into p. The row is valid until the next call.
-func (d *dayReader) next(p *dayRow) bool {
+// next reads a row, and reports false at the end.
+func (d *dayReader) next() bool {
 	for d.more() {
 		d.left--
 		d.day += d.r.Int()
-		*p = dayRow{version: d.version, day: d.day}
-		if d.r.Byte() == 0 {
+		if d.deleted = d.r.Byte() == 0; d.deleted {
 			return !d.r.bad
 		}
 		difference := d.r.Bytes()
-		if d.foreign {
+		switch {
+		case d.foreign:
 			d.lost++
-			continue
-		}
-		if d.skim {
+		case d.skim || d.apply(difference):
 			return !d.r.bad
-		}
-		d.row, d.before = d.before, d.row
-		if d.row = appendSum(d.row[:0], d.columns, d.before, difference); len(d.row) == 0 {
+		default:
 			d.r.fail()
 		}
-		p.row = d.row
-		return !d.r.bad
 	}
 	return false
 }
@@ -121,9 +119,39 @@ func (d *dayReader) more() bool {
 		d.version = int64(d.chunks.Uint())
 		d.r = Reader{b: d.chunks.Bytes()}
 		d.foreign = d.r.Uint() != d.print
-		d.left, d.day, d.row, d.before = d.r.Count(), 0, d.row[:0], d.before[:0]
+		d.left, d.day, d.begun = d.r.Count(), 0, false
 	}
 	return d.left > 0 && d.Err() == nil
+}
+
+// apply changes the values of the row before by a difference. The first row of a chunk has all values.
+func (d *dayReader) apply(difference []byte) bool {
+	n := (len(d.columns) + 7) / 8
+	if len(difference) < n {
+		return false
+	}
+	bits, r := difference[:n], Reader{b: difference[n:]}
+	for i := range d.columns {
+		if bits[i/8]&(1<<(i%8)) != 0 {
+			d.values[i] = readValue(&r, &d.columns[i])
+		} else if !d.begun {
+			return false
+		}
+	}
+	d.begun = true
+	return !r.bad && r.Len() == 0
+}
+
+// row encodes the values of the row; nil if it is a withdrawal.
+func (d *dayReader) row() []byte {
+	if d.deleted {
+		return nil
+	}
+	e := rowEncoder{columns: d.columns}
+	for _, v := range d.values {
+		e.value(v)
+	}
+	return e.dst
 }
 
 // Err returns an error if the bytes were no chunks; valid once next has returned false.
@@ -199,30 +227,6 @@ func appendDifference(dst []byte, columns []Column, before, row []byte) []byte {
 			dst[bits+i/8] |= 1 << (i % 8)
 			dst = append(dst, value...)
 		}
-	}
-	return dst
-}
-
-// appendSum is the inverse of appendDifference; nil if there is no such row.
-func appendSum(dst []byte, columns []Column, before, difference []byte) []byte {
-	n := (len(columns) + 7) / 8
-	if len(difference) < n {
-		return nil
-	}
-	bits := difference[:n]
-	a, b := Reader{b: before}, Reader{b: difference[n:]}
-	for i := range columns {
-		value := token(&a, &columns[i])
-		if bits[i/8]&(1<<(i%8)) != 0 {
-			value = token(&b, &columns[i])
-		}
-		if len(value) == 0 {
-			return nil
-		}
-		dst = append(dst, value...)
-	}
-	if b.Len() > 0 || b.bad {
-		return nil
 	}
 	return dst
 }

@@ -126,9 +126,8 @@ func (t *Task) appendPendingDays(dst []byte, w *work) []byte {
 	}
 	fresh := w.days
 	w.days = nil
-	t.eachDay(w.chunks, func(d dayRow) {
-		d.row = slices.Clone(d.row)
-		w.putDay(d)
+	t.eachDay(w.chunks, func(d *dayReader) {
+		w.putDay(dayRow{d.version, d.day, d.row()})
 	})
 	for _, d := range fresh {
 		w.putDay(d)
@@ -157,11 +156,11 @@ func everyOther(days []dayRow) (kept []dayRow) {
 	return kept
 }
 
-// eachDay calls use for each pending row of a record that this Task wrote. The row is valid during the call.
-func (t *Task) eachDay(chunks []byte, use func(dayRow)) {
-	r, d := &t.days, dayRow{}
-	for r.begin(t.job, chunksAfter(t.acked, chunks)); r.next(&d); {
-		use(d)
+// eachDay calls use for each pending row of a record that this Task wrote.
+func (t *Task) eachDay(chunks []byte, use func(*dayReader)) {
+	r := &t.days
+	for r.begin(t.job, chunksAfter(t.acked, chunks)); r.next(); {
+		use(r)
 	}
 	must(r.Err())
 }
@@ -193,22 +192,21 @@ func (t *Task) dayRows(slot uint32, id, chunks []byte) (n int) {
 		return 0
 	}
 	rows, latest := t.project.rows[t.job.dayTable], t.latest(chunks)
-	t.eachDay(chunks, func(d dayRow) {
+	t.eachDay(chunks, func(d *dayReader) {
 		if v, ok := latest[d.day]; ok && v != d.version {
 			return
 		}
 		rows.Text(id)
 		rows.Int(d.day)
-		values := Reader{b: d.row}
-		for i := range t.job.dayValues {
+		for i := range d.values {
 			v := Value{}
-			if d.row != nil {
-				v = readValue(&values, &t.job.dayValues[i])
+			if !d.deleted {
+				v = d.values[i]
 			}
 			rows.value(v)
 		}
 		rows.Int(int64(t.partition))
-		rows.End(d.version, d.row == nil)
+		rows.End(d.version, d.deleted)
 		n++
 	})
 	return n
@@ -217,19 +215,18 @@ func (t *Task) dayRows(slot uint32, id, chunks []byte) (n int) {
 // latest returns the version of the last row of each day, or nil where no day has two: chunks overlap only where a past day
 // has changed once more.
 func (t *Task) latest(chunks []byte) (latest map[int64]int64) {
-	last, overlap := dayRow{day: -1}, false
-	r, d := &t.days, dayRow{}
+	last, overlap, r := int64(-1), false, &t.days
 	r.begin(t.job, chunksAfter(t.acked, chunks))
-	for r.skim = true; r.next(&d); last = d {
-		overlap = overlap || d.day <= last.day
+	for r.skim = true; r.next(); last = r.day {
+		overlap = overlap || r.day <= last
 	}
 	if !overlap {
 		return nil
 	}
 	latest = map[int64]int64{}
 	r.begin(t.job, chunksAfter(t.acked, chunks))
-	for r.skim = true; r.next(&d); {
-		latest[d.day] = d.version
+	for r.skim = true; r.next(); {
+		latest[r.day] = r.version
 	}
 	return latest
 }
