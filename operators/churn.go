@@ -8,11 +8,34 @@ import (
 )
 
 // Churn scores how likely a customer is to stay silent, by the MBG/NBD model of the artefact over (x, t_x, T): repeat
-// purchase days, first to last purchase day, first purchase day until now. It needs no state of its own.
+// purchase days, first to last purchase day, first purchase day until now. It needs no bytes of its own.
 type Churn struct{}
 
-// churn implements the deadline of the band; there is nothing to keep.
-type churn struct{ stateless }
+// churn implements the deadline of the band. What it remembers follows from the purchases: the band's instants are dear to
+// find and asked for after each event, and for each row.
+type churn struct {
+	stateless
+	purchases [3]int64 // purchase days, first and last order, of what follows
+	at        int64
+	risk      float64  // at that instant
+	rises     [2]int64 // first instant of the medium and of the high band; 0 if not yet asked for
+}
+
+// remember drops what is about other purchases, of another customer or of before.
+func (s *churn) remember(c *pipeline.Customer) {
+	t := &c.Totals
+	if p := [3]int64{t.PurchaseDays, t.FirstOrderAt, t.LastOrderAt}; p != s.purchases {
+		*s = churn{purchases: p}
+	}
+}
+
+// riskAt is risk, remembered.
+func (s *churn) riskAt(c *pipeline.Customer, at int64) float64 {
+	if s.remember(c); s.at != at {
+		s.at, s.risk = at, risk(c, at)
+	}
+	return s.risk
+}
 
 const weekMillis = 7 * float64(pipeline.DayMillis)
 
@@ -35,13 +58,16 @@ func birth(c *pipeline.Customer) int64 {
 
 // Section implements pipeline.Operator.
 func (Churn) Section() pipeline.Section {
-	buyer := func(value func(c *pipeline.Customer, at int64) pipeline.Value) func(pipeline.State, *pipeline.Customer, int64) pipeline.Value {
-		return func(_ pipeline.State, c *pipeline.Customer, at int64) pipeline.Value {
+	scored := func(value func(s *churn, c *pipeline.Customer, at int64) pipeline.Value) func(pipeline.State, *pipeline.Customer, int64) pipeline.Value {
+		return func(s pipeline.State, c *pipeline.Customer, at int64) pipeline.Value {
 			if c.Totals.Orders == 0 {
 				return null()
 			}
-			return value(c, at)
+			return value(s.(*churn), c, at)
 		}
+	}
+	buyer := func(value func(c *pipeline.Customer, at int64) pipeline.Value) func(pipeline.State, *pipeline.Customer, int64) pipeline.Value {
+		return scored(func(_ *churn, c *pipeline.Customer, at int64) pipeline.Value { return value(c, at) })
 	}
 	return pipeline.Section{Name: "churn", Tag: 5, Layout: 1, Fields: []pipeline.Field{{
 		Column: optional("repeat_purchase_days", pipeline.TypeInteger, "days", "x of the purchase model: purchase days after the first."),
@@ -72,7 +98,7 @@ func (Churn) Section() pipeline.Section {
 	}, {
 		Column: optional("churn_risk", pipeline.TypeNumber, "probability", "Probability of no order within the horizon of the artefact (90 days by default), at as_of; NULL without an order."),
 		Label:  pipeline.Labels{En: "Churn risk", De: "Abwanderungsrisiko"}, Feature: true, Varies: lifecycle.Rising,
-		Value: buyer(func(c *pipeline.Customer, at int64) pipeline.Value { return number(risk(c, at)) }),
+		Value: scored(func(s *churn, c *pipeline.Customer, at int64) pipeline.Value { return number(s.riskAt(c, at)) }),
 		Crossing: func(_ pipeline.State, c *pipeline.Customer, at int64, threshold float64) int64 {
 			if c.Totals.Orders == 0 {
 				return pipeline.Never
@@ -82,17 +108,17 @@ func (Churn) Section() pipeline.Section {
 	}, {
 		Column: column("churn_risk_band", pipeline.TypeText, "", "Band of the churn risk: low, medium or high; empty without an order."),
 		Label:  pipeline.Labels{En: "Churn risk band", De: "Risikostufe"},
-		Value: func(_ pipeline.State, c *pipeline.Customer, at int64) pipeline.Value {
+		Value: func(s pipeline.State, c *pipeline.Customer, at int64) pipeline.Value {
 			if c.Totals.Orders == 0 {
 				return pipeline.Value{}
 			}
-			return pipeline.Value{Text: string(c.Job().Artefact.RiskBands.Band(risk(c, at)))}
+			return pipeline.Value{Text: string(c.Job().Artefact.RiskBands.Band(s.(*churn).riskAt(c, at)))}
 		},
 	}, {
 		Column: optional("churn_risk_rises_at", pipeline.TypeInstant, "", "When the churn risk enters its next band if nothing happens; NULL in the highest band and without an order."),
 		Label:  pipeline.Labels{En: "Churn risk rises at", De: "Risiko steigt am"},
-		Value: buyer(func(c *pipeline.Customer, at int64) pipeline.Value {
-			if next := nextBand(c, at); next != pipeline.Never {
+		Value: scored(func(s *churn, c *pipeline.Customer, at int64) pipeline.Value {
+			if next := s.nextBand(c, at); next != pipeline.Never {
 				return instant(next)
 			}
 			return null()
@@ -108,14 +134,14 @@ func (Churn) Section() pipeline.Section {
 }
 
 // NewState implements pipeline.Operator.
-func (Churn) NewState() pipeline.State { return churn{} }
+func (Churn) NewState() pipeline.State { return &churn{} }
 
 // Deadline is the next instant at which the band changes.
-func (churn) Deadline(f *pipeline.Fold) int64 {
+func (s *churn) Deadline(f *pipeline.Fold) int64 {
 	if f.Customer.Totals.Orders == 0 {
 		return pipeline.Never
 	}
-	return nextBand(f.Customer, f.Now)
+	return s.nextBand(f.Customer, f.Now)
 }
 
 func risk(c *pipeline.Customer, at int64) float64 {
@@ -139,18 +165,22 @@ func after(at, birth int64, weeks float64) int64 {
 }
 
 // nextBand returns the first millisecond after at of which the risk lies in another band.
-func nextBand(c *pipeline.Customer, at int64) int64 {
+func (s *churn) nextBand(c *pipeline.Customer, at int64) int64 {
 	bands := c.Job().Artefact.RiskBands
-	now := risk(c, at)
-	for _, limit := range [...]float64{bands.Medium, bands.High} {
+	now := s.riskAt(c, at)
+	for i, limit := range [...]float64{bands.Medium, bands.High} {
 		if now >= limit {
 			continue
+		}
+		if s.rises[i] > at {
+			return s.rises[i]
 		}
 		guess := riskCrossing(c, at, limit)
 		if guess == pipeline.Never {
 			return guess
 		}
-		return firstMilli(at, guess, func(at int64) bool { return risk(c, at) >= limit })
+		s.rises[i] = firstMilli(at, guess, func(at int64) bool { return risk(c, at) >= limit })
+		return s.rises[i]
 	}
 	return pipeline.Never
 }

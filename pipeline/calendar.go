@@ -41,6 +41,9 @@ func midnight(day int, zone *time.Location) time.Time {
 	return at
 }
 
+// Zone returns the name of the time zone.
+func (c *Calendar) Zone() string { return c.zone }
+
 // Day returns the business day that holds the instant at (Unix milliseconds).
 func (c *Calendar) Day(at int64) int64 {
 	day := floorDiv(at, DayMillis)

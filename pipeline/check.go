@@ -30,11 +30,29 @@ func (t *Task) check(h *header) (err error) {
 	if err = t.checkOpen(h, c.AsOf); err != nil {
 		return err
 	}
-	if t.outs, err = readOutbox(t.outs[:0], h.outbox, 0); err != nil {
+	var days []byte
+	if t.outs, days, err = readOutbox(t.outs[:0], h.outbox, 0); err != nil {
 		return err
 	}
 	if i := slices.IndexFunc(t.outs, func(o outboxRow) bool { return !t.job.validOutbox(&o) }); i >= 0 {
 		return fmt.Errorf("%w: history row %d", errCorrupt, i)
+	}
+	return t.checkDays(days)
+}
+
+// checkDays checks the pending rows of days: all readable, one for a day. Rows under other columns are lost.
+func (t *Task) checkDays(src []byte) error {
+	r, version, day := &t.days, int64(0), int64(-1)
+	for r.begin(t.job, src); r.next(); version, day = r.version, r.day {
+		if r.version <= 0 || r.version < version || r.version == version && r.day <= day || r.day < 0 || r.day > lastInstant/DayMillis {
+			return fmt.Errorf("%w: rows of days are out of order", errCorrupt)
+		}
+	}
+	if err := r.Err(); err != nil {
+		return fmt.Errorf("rows of days: %w", err)
+	}
+	if t.job.dayTable != nil {
+		t.stats.DaysLost += int64(r.lost)
 	}
 	return nil
 }

@@ -28,13 +28,17 @@ type Customer struct {
 	timed   bool
 	wake    int64 // earliest deadline of the states; valid if quiet: no event has moved it since
 	quiet   bool
+	capture capture
+	dayEnd  int64 // end of the business day of AsOf, not later than it; valid while days are captured
 
 	// What the fold since the last Reset produced.
 	transitions []Transition
 	touched     []RowKey
 	letters     []DeadLetter
 	bookings    []Booking
-	moved       bool  // an event or deadline was folded in
+	moved       bool // an event or deadline was folded in
+	past        []pastDay
+	pastBytes   []byte
 	firstFire   int64 // first and last deadline that fired, 0 if none
 	lastFire    int64
 }
@@ -172,6 +176,7 @@ func (c *Customer) reset() {
 	for _, s := range c.states {
 		s.Reset()
 	}
+	c.dayEnd, c.past, c.pastBytes = 0, c.past[:0], c.pastBytes[:0]
 	c.resetOutput()
 }
 

@@ -7,5 +7,6 @@
 // position and clock; once it is committed, rows are projected from it for the Sink.
 //
 // Per customer, the state at rest is a settled record, folded up to the watermark, and the open events after it. The
-// live record is the fold of both, advanced to the clock; all that is published comes from it.
+// live record is the fold of both, advanced to the clock; all that is published comes from it. How the customer stood at
+// the end of each day is captured by that fold as it leaves the day (days.go).
 package pipeline

@@ -18,6 +18,7 @@ const (
 func (t *Task) Checkpoint() *Checkpoint {
 	t.number++
 	t.arena = t.arena[:0]
+	t.fold.captured, t.fold.crowded = 0, false
 	c := &Checkpoint{
 		Number: t.number, Position: t.position, Clock: t.clock, Watermark: t.Watermark(),
 		Changes: make([]Change, 0, len(t.works)+1),
@@ -58,6 +59,7 @@ func (t *Task) encode(w *work) Change {
 	w.phases = append(w.phases[:0], t.buf...)
 	h.phases = w.phases
 	t.publish(w, version)
+	t.publishDays(w, version)
 	t.settleAtRest(w)
 	t.finishLetters(w)
 	h.id, h.settled = live.ID, w.settled
@@ -69,6 +71,7 @@ func (t *Task) encode(w *work) Change {
 	t.arena = appendHeader(t.arena, &h)
 	t.arena = appendOpen(t.arena, w.open)
 	t.arena = appendOutbox(t.arena, w.outbox)
+	t.arena = t.appendPendingDays(t.arena, w)
 	t.slab.put(uint32(w.slot), t.arena[value:])
 	t.timers.arm(uint32(w.slot), h.alarm())
 	return Change{Key: t.arena[begin:value:value], Value: t.arena[value:len(t.arena):len(t.arena)]}
@@ -293,7 +296,9 @@ func (t *Task) Restored() error {
 		t.stats.countPhases(nil, h.phases)
 		if h.rowVersion > t.acked {
 			t.markDirty(slot)
+			continue
 		}
+		t.shedDays(slot)
 	}
 	t.stats.Customers = int64(t.slab.len())
 	t.Committed()

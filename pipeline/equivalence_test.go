@@ -354,6 +354,8 @@ func (tr *trial) clean() (log []arrival) {
 	return append(log, arrival{event: &pipeline.Event{Kind: pipeline.KindHeartbeat, At: tr.end}})
 }
 
+var finalTables = []string{"customers", "customer_days", "phase_transitions", "orders"}
+
 // fails runs the trial and returns what is wrong.
 func (tr *trial) fails(t *testing.T) (err error) {
 	defer func() {
@@ -373,7 +375,7 @@ func (tr *trial) fails(t *testing.T) (err error) {
 	if err := clean.run(); err != nil {
 		return fmt.Errorf("clean: %w", err)
 	}
-	for _, table := range []string{"customers", "phase_transitions", "orders"} {
+	for _, table := range finalTables {
 		if d := wild.sink.same(clean.sink, table, ""); d != "" {
 			return fmt.Errorf("wild is not clean: %s", d)
 		}
@@ -402,7 +404,7 @@ func (tr *trial) spread(job *pipeline.Job, clean *run) error {
 			}
 		}
 	}
-	for _, table := range []string{"customers", "phase_transitions", "orders"} {
+	for _, table := range finalTables {
 		if d := all.same(clean.sink, table, "partition"); d != "" {
 			return fmt.Errorf("%d partitions: %s", n, d)
 		}
@@ -413,18 +415,22 @@ func (tr *trial) spread(job *pipeline.Job, clean *run) error {
 type row_ = row
 
 func (tr *trial) oracles() map[string]*oracle {
-	zone, _ := time.LoadLocation(tr.zone)
 	by := map[string][]pipeline.Event{}
 	for _, e := range tr.events {
 		by[string(e.Customer)] = append(by[string(e.Customer)], e.Event)
 	}
 	all := map[string]*oracle{}
 	for id, events := range by {
-		o := &oracle{zone: zone, lateness: tr.lateness.Milliseconds(), clock: tr.end, art: artefact()}
+		o := tr.oracle()
 		o.run(events)
 		all[id] = o
 	}
 	return all
+}
+
+func (tr *trial) oracle() *oracle {
+	zone, _ := time.LoadLocation(tr.zone)
+	return &oracle{zone: zone, lateness: tr.lateness.Milliseconds(), clock: tr.end, art: artefact()}
 }
 
 // refused returns the Raw of the events that end as dead letters.
@@ -459,6 +465,9 @@ func (tr *trial) compareOracle(clean *run) error {
 		if err := o.compare(clean.sink, id); err != nil {
 			return err
 		}
+		if err := tr.compareDays(clean.sink, id, o.days); err != nil {
+			return err
+		}
 		o.silence(tr.final())
 		letters = append(letters, o.letters...)
 	}
@@ -470,6 +479,41 @@ func (tr *trial) compareOracle(clean *run) error {
 	slices.Sort(got)
 	if !slices.Equal(got, letters) {
 		return fmt.Errorf("dead letters are %q, want %q", got, letters)
+	}
+	return nil
+}
+
+// compareDays checks that a customer has rows of the days on which something changed, but for the last, and that such
+// a row is the one in `customers` had time ended with the day.
+func (tr *trial) compareDays(s *store, id string, days map[int64]bool) error {
+	got := map[int64]*row{}
+	for _, r := range s.tables["customer_days"] {
+		if r.get("customer_id").s == id && !r.deleted {
+			if got[r.get("day").i] = &r; !days[r.get("day").i] {
+				return fmt.Errorf("customer %s: a row of day %v, on which nothing changed or which has not ended", id, r.get("day"))
+			}
+		}
+	}
+	for day := range days {
+		r := got[day]
+		if r == nil {
+			return fmt.Errorf("customer %s: no row of day %d", id, day)
+		}
+		if (uint64(day)+tr.seed)%3 > 0 {
+			continue // one in three: each takes a whole life
+		}
+		o := tr.oracle()
+		o.clock = o.midnight(day+1) - 1
+		var until []pipeline.Event
+		for _, e := range tr.events {
+			if string(e.Customer) == id && e.At <= o.clock {
+				until = append(until, e.Event)
+			}
+		}
+		o.run(until)
+		if err := o.compareRow(r, id); err != nil {
+			return fmt.Errorf("day %d: %w", day, err)
+		}
 	}
 	return nil
 }

@@ -4,6 +4,9 @@ import "zyklus/models/lifecycle"
 
 // begin prepares the context for one event or deadline of c.
 func (f *Fold) begin(c *Customer, at int64, late bool) {
+	if c.capture != captureNone && at >= c.dayEnd {
+		c.passDay(f, at)
+	}
 	f.Now, f.Late, f.Customer, f.Bookings = at, late, c, c.bookings[:0]
 	f.job, f.touched, f.letters = c.job, &c.touched, &c.letters
 	f.rescheduled = false

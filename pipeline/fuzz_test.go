@@ -83,6 +83,23 @@ func FuzzRestoreCustomer(f *testing.F) {
 	f.Fuzz(restoreCustomer)
 }
 
+// FuzzRestoreTail: arbitrary bytes in the place of the last ones of a real record, where rows wait to be written.
+func FuzzRestoreTail(f *testing.F) {
+	var real changelog
+	for seed := range uint64(40) {
+		for _, c := range realRecords(f, seed) {
+			if c.Key[0] == 1 {
+				f.Add(uint16(len(real)), uint16(200), c.Value[max(0, len(c.Value)-200):])
+				real = append(real, c)
+			}
+		}
+	}
+	f.Fuzz(func(t *testing.T, n, cut uint16, tail []byte) {
+		value := real[int(n)%len(real)].Value
+		restoreCustomer(t, append(bytes.Clone(value[:len(value)-int(cut)%len(value)]), tail...))
+	})
+}
+
 // FuzzRestoreSection: arbitrary bytes of one operator's section, in a record that is else sound.
 func FuzzRestoreSection(f *testing.F) {
 	for tag := range byte(8) {

@@ -15,8 +15,19 @@ import (
 // TestRecordLayout holds the bytes at rest: state written by yesterday's binary is read by today's. If this fails without
 // a new format or layout number, running deployments would not start again. With one, keep the old file beside the new.
 func TestRecordLayout(t *testing.T) {
-	const file = "testdata/record_1.golden"
-	job := newJob(t, setting{"UTC", 10 * time.Minute})
+	for days, file := range map[bool]string{false: "testdata/record_1.golden", true: "testdata/record_1_days.golden"} {
+		o := options(t)
+		o.Days = days
+		job, err := pipeline.NewJob(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		recordLayout(t, job, file)
+	}
+}
+
+func recordLayout(t *testing.T, job *pipeline.Job, file string) {
+	t.Helper()
 	task := pipeline.NewTask(job, "events", 3)
 	at := time.Date(2024, 3, 1, 10, 0, 0, 0, time.UTC).UnixMilli()
 	send := func(e pipeline.Event) {

@@ -59,7 +59,7 @@ func options(t testing.TB) pipeline.Options {
 	}
 	return pipeline.Options{
 		Operators: operators.All(), Lifecycles: []*lifecycle.Document{doc}, Artefact: artefact(),
-		Lateness: 10 * time.Minute, Skew: time.Minute, WallClock: true, Rates: parseRates(t, ratesCSV()),
+		Lateness: 10 * time.Minute, Skew: time.Minute, WallClock: true, Days: true, Rates: parseRates(t, ratesCSV()),
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"regexp"
+	"slices"
 	"time"
 
 	"zyklus/models"
@@ -27,6 +28,9 @@ type Options struct {
 	// Held says that clocks stand still from the start until the first Task.Hold.
 	Held       bool
 	WorkingSet int // customers at work per partition before a checkpoint is due; default 16,384
+	// Days keeps the row of each business day on which something changed, in `customer_days`. It may be switched
+	// at any time: of days that pass while it is off there are no rows.
+	Days bool
 }
 
 // MaxOpen is the greatest number of open events of one customer. Beyond it the oldest settle early.
@@ -62,7 +66,11 @@ type Job struct {
 	eventful   bool   // whether a rule uses a feature that any event may change
 	digest     uint64 // of lifecycles, artefact and time zone: state written under others cannot be continued. Not of rates: they are input
 
+	dayPrint  uint64   // of dayValues
+	dayValues []Column // of a captured row
+
 	customers, transitions, checkpoints *Table
+	dayTable                            *Table   // nil if off
 	history                             []*Table // of operators
 }
 
@@ -109,6 +117,9 @@ func NewJob(o Options) (*Job, error) {
 	}
 	j.digest = h.Sum64()
 	j.declare()
+	if o.Days {
+		j.declareDays()
+	}
 	return j, nil
 }
 
@@ -183,10 +194,10 @@ func (j *Job) declare() {
 	for _, l := range j.lifecycles {
 		name := fmt.Sprintf("lifecycle %s (%s)", l.ID, l.Labels.De)
 		customers = append(customers,
-			Column{Name: l.ID + "_phase", Type: TypeText, Comment: "Phase in " + name + "."},
-			Column{Name: l.ID + "_since", Type: TypeInstant, Comment: "When the customer entered the present phase of " + name + "."},
-			Column{Name: l.ID + "_previous_phase", Type: TypeText, Comment: "Phase before the present one in " + name + "; empty if there was none."},
-			Column{Name: l.ID + "_cycle", Type: TypeCount, Comment: "How many times the customer has entered the circle of " + name + ": rises on return from a lost phase."},
+			Column{Name: l.ID + phaseSuffix, Type: TypeText, Comment: "Phase in " + name + "."},
+			Column{Name: l.ID + sinceSuffix, Type: TypeInstant, Comment: "When the customer entered the present phase of " + name + "."},
+			Column{Name: l.ID + previousSuffix, Type: TypeText, Comment: "Phase before the present one in " + name + "; empty if there was none."},
+			Column{Name: l.ID + cycleSuffix, Type: TypeCount, Comment: "How many times the customer has entered the circle of " + name + ": rises on return from a lost phase."},
 		)
 	}
 	customers = append(customers,
@@ -202,10 +213,40 @@ func (j *Job) declare() {
 	j.checkpoints = checkpointsTable()
 }
 
-// Tables returns every table that the job writes rows to, dead letters included.
-func (j *Job) Tables() []*Table {
-	return append(append([]*Table{j.customers, j.transitions}, j.history...), DeadLetterTable(), SourceStallTable(), j.checkpoints)
+// declareDays derives `customer_days` from `customers`.
+func (j *Job) declareDays() {
+	all := j.customers.Columns
+	j.dayValues = all[1 : len(all)-3]
+	j.dayPrint = dayFingerprint(j.dayValues)
+	day := Column{Name: "day", Type: TypeDate, Comment: "Business day of as_of, in the time zone of the deployment: the row says how the customer stood at its end."}
+	j.dayTable = &Table{
+		Name: "customer_days",
+		Comment: "How each customer stood at the end of each business day on which something changed, but for the latest such day: that row is the one in customers. " +
+			"v_customer_days has both.",
+		Columns: slices.Concat(all[:1:1], []Column{day}, all[1:]), Key: []string{"customer_id", "day"}, PartitionByYear: "day",
+	}
 }
+
+// capture says what live folds do with the days that they leave.
+func (j *Job) capture() capture {
+	if j.dayTable == nil {
+		return captureNone
+	}
+	return captureRow
+}
+
+// written returns the tables that Tasks write to, in the order in which rows of one batch are written. A day's row comes
+// before the row of `customers` that follows it, so that no reader finds neither.
+func (j *Job) written() []*Table {
+	var days []*Table
+	if j.dayTable != nil {
+		days = []*Table{j.dayTable}
+	}
+	return slices.Concat(days, []*Table{j.customers, j.transitions}, j.history, []*Table{j.checkpoints})
+}
+
+// Tables returns every table that the job writes rows to, dead letters included.
+func (j *Job) Tables() []*Table { return append(j.written(), DeadLetterTable(), SourceStallTable()) }
 
 // Lifecycles returns the compiled lifecycles in their order.
 func (j *Job) Lifecycles() []*lifecycle.Lifecycle { return j.lifecycles }

@@ -104,6 +104,8 @@ type Fold struct {
 	touched     *[]RowKey
 	letters     *[]DeadLetter
 	rescheduled bool
+	captured    int  // bytes of rows of days captured since the last checkpoint
+	crowded     bool // one customer alone has many
 }
 
 // Booking is one change of a customer's net orders, always on the day and at the time of the order itself.
@@ -113,6 +115,11 @@ type Booking struct {
 	Net    int64 // change of net value, minor units
 	// Categories are the indexes in Customer.Names of the distinct categories that the order gained or lost.
 	Gained, Lost []uint16
+}
+
+// changes reports whether the booking changes anything: an update that comes again books what is booked.
+func (b Booking) changes() bool {
+	return b.Orders != 0 || b.Net != 0 || len(b.Gained) > 0 || len(b.Lost) > 0
 }
 
 // Job returns the job's settings.

@@ -34,7 +34,8 @@ type oracle struct {
 
 	stays       []oracleStay
 	transitions map[int64]oracleTransition
-	letters     []string // Raw of refused events
+	letters     []string       // Raw of refused events
+	days        map[int64]bool // on which something happened, but for the last
 }
 
 type oracleOrder struct {
@@ -121,7 +122,7 @@ func (o *oracle) run(events []pipeline.Event) {
 		return cmp.Or(cmp.Compare(a.At, b.At), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.ID, b.ID))
 	})
 	events = slices.CompactFunc(events, func(a, b pipeline.Event) bool { return a.ID == b.ID })
-	o.transitions = map[int64]oracleTransition{}
+	o.transitions, o.days = map[int64]oracleTransition{}, map[int64]bool{}
 	for i := range events {
 		if e := &events[i]; e.Kind == pipeline.KindOrderCompleted && o.rate(e) == nil {
 			o.letters = append(o.letters, string(e.Raw))
@@ -146,10 +147,18 @@ func (o *oracle) silence(until int64) {
 		if next == math.MaxInt64 {
 			return
 		}
-		o.now = next
+		o.move(next)
 		o.expire()
 		o.step("deadline")
 	}
+}
+
+// move goes on to the next instant at which something happens.
+func (o *oracle) move(at int64) {
+	if o.now > 0 && o.day(at) > o.day(o.now) {
+		o.days[o.day(o.now)] = true
+	}
+	o.now = at
 }
 
 // candidates are the instants from now on at which time could change something.
@@ -226,7 +235,7 @@ func (o *oracle) find(id []byte) *oracleOrder {
 
 // event lets one event happen.
 func (o *oracle) event(e *pipeline.Event) {
-	o.now = e.At
+	o.move(e.At)
 	o.touches++
 	o.known = o.known || e.Known
 	o.first, o.last = cmp.Or(o.first, e.At), e.At
@@ -548,6 +557,17 @@ func (o *oracle) compare(s *store, id string) error {
 	if !ok {
 		return fmt.Errorf("customer %s has no row", id)
 	}
+	if err := o.compareRow(&row, id); err != nil {
+		return err
+	}
+	if err := o.compareOrders(s, id); err != nil {
+		return err
+	}
+	return o.compareTransitions(s, id)
+}
+
+// compareRow tells how the customer's row differs, in customers or of a day.
+func (o *oracle) compareRow(row *row, id string) error {
 	f := o.features(o.now)
 	top, previous := o.stays[len(o.stays)-1], ""
 	if n := len(o.stays); n > 1 {
@@ -565,13 +585,10 @@ func (o *oracle) compare(s *store, id string) error {
 			return fmt.Errorf("customer %s: %s is %s, want %v", id, column, got, want)
 		}
 	}
-	if err := o.compareScores(&row, f); err != nil {
+	if err := o.compareScores(row, f); err != nil {
 		return fmt.Errorf("customer %s: %w", id, err)
 	}
-	if err := o.compareOrders(s, id); err != nil {
-		return err
-	}
-	return o.compareTransitions(s, id)
+	return nil
 }
 
 func (o *oracle) compareScores(row *row, f *oracleFeatures) error {

@@ -7,6 +7,7 @@ type projection struct {
 	target checkpoint // once the queue is written, everything up to here is
 	batch  *Batch     // last returned, not acknowledged
 	last   bool       // whether batch completes target
+	shed   []uint32   // slots whose records hold pending days that are written once target is
 	rows   map[*Table]*Rows
 	tables []*Rows
 }
@@ -51,6 +52,10 @@ func (t *Task) Acknowledge() {
 	}
 	if p.last {
 		t.acked = p.batch.Version
+		for _, slot := range p.shed {
+			t.shedDays(slot)
+		}
+		p.shed = p.shed[:0]
 	}
 	p.batch = nil
 }
@@ -58,7 +63,7 @@ func (t *Task) Acknowledge() {
 func (p *projection) begin(job *Job) {
 	if p.rows == nil {
 		p.rows = map[*Table]*Rows{}
-		for _, table := range append(append([]*Table{job.customers, job.transitions}, job.history...), job.checkpoints) {
+		for _, table := range job.written() {
 			p.rows[table] = NewRows(table)
 			p.tables = append(p.tables, p.rows[table])
 		}
@@ -78,7 +83,8 @@ func (t *Task) projectCustomer(slot uint32) int {
 	must(err)
 	must(c.load(&t.fold, &h, t.opens, &t.event))
 	t.customerRow(c, h.rowVersion)
-	t.outs, err = readOutbox(t.outs[:0], h.outbox, t.acked)
+	var days []byte
+	t.outs, days, err = readOutbox(t.outs[:0], h.outbox, t.acked)
 	must(err)
 	for i := range t.outs {
 		o := &t.outs[i]
@@ -94,24 +100,13 @@ func (t *Task) projectCustomer(slot uint32) int {
 			}
 		}
 	}
-	return 1 + len(t.outs)
+	return 1 + len(t.outs) + t.dayRows(slot, c.ID, days)
 }
 
 func (t *Task) customerRow(c *Customer, version int64) {
 	rows := t.project.rows[t.job.customers]
 	rows.Text(c.ID)
-	for _, f := range t.job.columns {
-		rows.value(f.field.Value(c.states[f.operator], c, c.AsOf))
-	}
-	for i := range c.Phases {
-		p := &c.Phases[i]
-		rows.String(t.job.Phase(i, p.Phase))
-		rows.Int(p.Since)
-		rows.String(t.job.Phase(i, p.Previous.Phase))
-		rows.Int(p.Cycle)
-	}
-	rows.Int(int64(t.job.Artefact.Version))
-	rows.Int(c.AsOf)
+	c.values(rows)
 	rows.Int(int64(t.partition))
 	rows.End(version, false)
 }

@@ -6,7 +6,7 @@ import (
 
 // A customer at rest, format 1:
 //
-//	format  id  rowVersion  liveAsOf  deadline  wake, fired  live phases  settled  open events  outbox
+//	format  id  rowVersion  liveAsOf  deadline  wake, fired  live phases  settled  open events  outbox  [pending days]
 //
 // settled is the record folded up to the watermark, the open events come after it. The live record is not stored: it is
 // the settled one, folded over the open events and advanced to liveAsOf. So is what was published since the settled
@@ -24,7 +24,7 @@ type header struct {
 	phases     []byte // live phase in each lifecycle
 	settled    []byte
 	open       []byte // count, then events
-	outbox     []byte // count, then history rows not known to be written
+	outbox     []byte // count, then history rows not known to be written; then pending days (dayrow.go)
 }
 
 // recordID finds the customer id in a record.
@@ -186,8 +186,8 @@ func appendOutbox(dst []byte, rows []outboxRow) []byte {
 	return dst
 }
 
-// readOutbox appends the rows newer than a version to rows. Their keys alias src.
-func readOutbox(rows []outboxRow, src []byte, newer int64) ([]outboxRow, error) {
+// readOutbox appends the rows newer than a version to rows, whose keys alias src. The rest of src are pending days.
+func readOutbox(rows []outboxRow, src []byte, newer int64) (_ []outboxRow, days []byte, err error) {
 	r := Reader{b: src}
 	for n := r.Count(); n > 0; n-- {
 		o := outboxRow{version: int64(r.Uint()), table: int(r.Byte()), deleted: r.Byte() != 0}
@@ -203,7 +203,7 @@ func readOutbox(rows []outboxRow, src []byte, newer int64) ([]outboxRow, error) 
 			rows = append(rows, o)
 		}
 	}
-	return rows, r.Err()
+	return rows, r.b, r.Err()
 }
 
 // appendOpen encodes the open events.

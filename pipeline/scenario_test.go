@@ -32,6 +32,8 @@ var update = flag.Bool("update", false, "rewrite golden files; read the differen
 //	crash                                    state goes back to the last checkpoint
 //	repeat 5000 10ms <event …>
 //	show orders net_value_minor              columns of customers that are printed from now on
+//	days                                     so are the rows of customer_days
+//	sink off                                 nothing is written until `sink on`
 func TestScenarios(t *testing.T) {
 	files, err := filepath.Glob("testdata/scenarios/*.txt")
 	if err != nil || len(files) == 0 {
@@ -66,6 +68,8 @@ type scenario struct {
 	task    *pipeline.Task
 	durable changelog
 	show    []string
+	days    bool // whether rows of customer_days are printed
+	away    bool // whether the sink is
 	offset  int64
 	before  pipeline.Stats
 }
@@ -131,6 +135,10 @@ func (s *scenario) command(line string) {
 		s.task.Hold(h)
 	case "show":
 		s.show = w[1:]
+	case "days":
+		s.days = true
+	case "sink":
+		s.away = w[1] == "off"
 	case "crash":
 		task, err := s.durable.restore(s.job, 0)
 		if err != nil {
@@ -252,7 +260,11 @@ func (s *scenario) checkpoint() string {
 	}
 	s.task.Committed()
 	var rows []row
-	for b := s.task.NextBatch(100); b != nil; b = s.task.NextBatch(100) {
+	for !s.away {
+		b := s.task.NextBatch(100)
+		if b == nil {
+			break
+		}
 		rows = append(rows, batchRows(b)...)
 		s.task.Acknowledge()
 	}
@@ -271,6 +283,7 @@ func (s *scenario) checkpoint() string {
 	}{
 		{"late", st.Late, s.before.Late}, {"corrections", st.Corrections, s.before.Corrections}, {"duplicates", st.Duplicates, s.before.Duplicates},
 		{"refolds", st.Refolds, s.before.Refolds}, {"settled early", st.Forced, s.before.Forced}, {"unmatched money", st.UnmatchedMoney, s.before.UnmatchedMoney},
+		{"days lost", st.DaysLost, s.before.DaysLost},
 	} {
 		if c.now != c.formerly {
 			lines = append(lines, fmt.Sprintf("count %s: %d", c.name, c.now-c.formerly))
@@ -296,17 +309,30 @@ func (s *scenario) print(r *row) string {
 		}
 		return fmt.Sprintf("%v: order %v of %s %v, net %v of %v, %v%s", r.get("customer_id"), r.get("order_id"), s.stamp(r.get("at").i), r.get("status"),
 			r.get("net_value_minor"), r.get("value_minor"), r.get("categories"), original)
-	case "customers":
-		text := fmt.Sprintf("%v: %v as of %s", r.get("customer_id"), r.get("role5_phase"), s.stamp(r.get("as_of").i))
-		for _, column := range s.show {
-			c := r.get(column)
-			if c.kind == pipeline.TypeInstant && !c.null {
-				text += fmt.Sprintf(", %s %s", column, s.stamp(c.i))
-			} else {
-				text += fmt.Sprintf(", %s %v", column, c)
-			}
+	case "customer_days":
+		if !s.days {
+			return ""
 		}
-		return text
+		day := time.Unix(r.get("day").i*86400, 0).UTC().Format(time.DateOnly)
+		if r.deleted {
+			return fmt.Sprintf("withdrawn: %v on %s", r.get("customer_id"), day)
+		}
+		return s.printCustomer(fmt.Sprintf("%v on %s", r.get("customer_id"), day), r)
+	case "customers":
+		return s.printCustomer(r.get("customer_id").s, r)
 	}
 	return ""
+}
+
+func (s *scenario) printCustomer(who string, r *row) string {
+	text := fmt.Sprintf("%s: %v as of %s", who, r.get("role5_phase"), s.stamp(r.get("as_of").i))
+	for _, column := range s.show {
+		c := r.get(column)
+		if c.kind == pipeline.TypeInstant && !c.null {
+			text += fmt.Sprintf(", %s %s", column, s.stamp(c.i))
+		} else {
+			text += fmt.Sprintf(", %s %v", column, c)
+		}
+	}
+	return text
 }

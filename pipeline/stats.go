@@ -11,6 +11,7 @@ type Stats struct {
 	Forced      int64 // customers whose oldest open events settled early
 	Withdrawn   int64 // transitions withdrawn
 	Fired       int64 // customers woken by a timer
+	DaysLost    int64 // rows of customer_days given up: the sink was away too long, or an upgrade changed their columns
 	DeadLetters [errorKindCount]int64
 	// UnmatchedMoney is the money of refunds, updates and cancellations without an order, minor units.
 	UnmatchedMoney int64

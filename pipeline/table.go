@@ -15,6 +15,7 @@ const (
 	TypeNumber              // floating point: ratios, probabilities, days
 	TypeInstant             // Unix milliseconds UTC
 	TypeBool                // 0 or 1
+	TypeDate                // business day, in days since 1970-01-01
 )
 
 // Labels are the names of a thing for people, per language.
@@ -36,6 +37,8 @@ type Table struct {
 	Columns []Column
 	// Key names the columns that identify a row. Of rows with one key the greatest `version` counts.
 	Key []string
+	// PartitionByYear names a date of the key by whose years the rows are kept apart, "" for none.
+	PartitionByYear string
 	// TTLDays is how long rows are kept by their TTLColumn, 0 for ever.
 	TTLDays   int
 	TTLColumn string

@@ -43,6 +43,7 @@ type Task struct {
 	scratch   *Customer // for settling and projecting
 	opens     []openEvent
 	outs      []outboxRow
+	days      dayReader
 	buf, sect []byte
 	arena     []byte
 }
@@ -65,14 +66,18 @@ type work struct {
 	openBytes int
 	outbox    []outboxRow
 
-	published  []Transition // of the fold since the settled point, as of the last checkpoint
-	corrected  []Transition // made by events later than allowed since the last checkpoint
-	letters    []DeadLetter // of settled folds since the last checkpoint
-	touched    []RowKey     // of settled folds since the last checkpoint
-	rowVersion int64
-	phases     []byte // live phases as of the last checkpoint
-	memory     []byte // of open events and keys
-	changed    bool   // the customer's row may differ from that of the last checkpoint
+	published     []Transition // of the fold since the settled point, as of the last checkpoint
+	corrected     []Transition // made by events later than allowed since the last checkpoint
+	letters       []DeadLetter // of settled folds since the last checkpoint
+	past          []pastDay    // left by them
+	days          []dayRow     // published since the last checkpoint
+	chunks        []byte       // pending days of earlier checkpoints
+	publishedDays []int64      // left by the fold since the settled point, as of the last checkpoint
+	touched       []RowKey     // of settled folds since the last checkpoint
+	rowVersion    int64
+	phases        []byte // live phases as of the last checkpoint
+	memory        []byte // of open events and keys
+	changed       bool   // the customer's row may differ from that of the last checkpoint
 }
 
 // NewTask returns the Task of a partition of which nothing is known yet.
@@ -264,11 +269,12 @@ func until(open []openEvent, to int64) int {
 // dated at the watermark. One that changes nothing, most often because it was there already, leaves no date.
 func (t *Task) correct(w *work, e *Event) {
 	t.stats.Late++
-	r := t.settle(w, t.Watermark(), true)
-	asOf, totals := r.AsOf, r.Totals
+	r := t.settleNow(w, t.Watermark())
+	asOf, totals, days := r.AsOf, r.Totals, len(r.past)
 	r.apply(&t.fold, e, max(t.Watermark(), asOf), true)
-	if asOf > 0 && len(r.bookings) == 0 && r.Totals == totals {
+	if asOf > 0 && !slices.ContainsFunc(r.bookings, Booking.changes) && r.Totals == totals {
 		r.AsOf, r.timed, r.quiet = asOf, false, false
+		r.forget(days)
 	} else {
 		t.stats.Corrections++
 	}
@@ -279,7 +285,7 @@ func (t *Task) correct(w *work, e *Event) {
 // force settles the older half of the open events of a customer that has too many, before the watermark passes them.
 func (t *Task) force(w *work) {
 	t.stats.Forced++
-	t.keepSettled(w, t.settle(w, w.open[len(w.open)/2].at, true))
+	t.keepSettled(w, t.settleNow(w, w.open[len(w.open)/2].at))
 	t.refold(w)
 }
 
@@ -300,6 +306,12 @@ func (t *Task) settle(w *work, to int64, fire bool) *Customer {
 	return r
 }
 
+// settleNow settles for good, with the deadlines on the way: what the fold leaves behind is to be published.
+func (t *Task) settleNow(w *work, to int64) *Customer {
+	t.scratch.capture = t.job.capture()
+	return t.settle(w, to, true)
+}
+
 // keepSettled makes r the settled record of w and takes over what its fold produced.
 func (t *Task) keepSettled(w *work, r *Customer) {
 	w.corrected = append(w.corrected, r.transitions...)
@@ -307,6 +319,10 @@ func (t *Task) keepSettled(w *work, r *Customer) {
 	for _, k := range r.touched {
 		w.touched = append(w.touched, RowKey{Table: k.Table, Key: w.keep(k.Key)})
 	}
+	for _, p := range r.past {
+		w.past = append(w.past, pastDay{p.day, w.keep(p.row)})
+	}
+	r.capture = captureNone
 	t.encodeSettled(w, r)
 }
 
@@ -387,15 +403,17 @@ func (t *Task) touchSlot(slot uint32) *work {
 		w.open = append(w.open, o)
 		w.openBytes += len(o.bytes)
 	}
-	t.outs, err = readOutbox(t.outs[:0], h.outbox, t.acked)
+	t.outs, h.outbox, err = readOutbox(t.outs[:0], h.outbox, t.acked)
 	must(err)
 	for _, o := range t.outs {
 		o.key = w.keep(o.key)
 		w.outbox = append(w.outbox, o)
 	}
+	t.loadDays(w, h.outbox)
 	w.folded = until(w.open, h.liveAsOf)
 	must(w.live.load(&t.fold, &h, w.open, &t.event))
 	w.published = append(w.published[:0], w.live.transitions...)
+	t.keepDays(w)
 	w.live.touched = w.live.touched[:0] // announced when those events were new
 	w.live.moved = false
 	t.works = append(t.works, w)
@@ -420,6 +438,7 @@ func (t *Task) newWork() *work {
 	t.spare = t.spare[:n-1]
 	w.open, w.outbox, w.corrected, w.letters, w.touched = w.open[:0], w.outbox[:0], w.corrected[:0], w.letters[:0], w.touched[:0]
 	w.changed, w.openBytes, w.folded, w.memory = false, 0, 0, w.memory[:0]
+	w.past, w.days, w.chunks, w.publishedDays = w.past[:0], w.days[:0], w.chunks[:0], w.publishedDays[:0]
 	return w
 }
 
@@ -449,7 +468,9 @@ func (t *Task) Drain(max int) (more bool) {
 }
 
 // Full reports whether so much is at work that a checkpoint is due before its time.
-func (t *Task) Full() bool { return len(t.works) >= t.job.workingSet || len(t.letters) >= 1<<12 }
+func (t *Task) Full() bool {
+	return len(t.works) >= t.job.workingSet || len(t.letters) >= 1<<12 || t.fold.captured >= maxCaptured || t.fold.crowded
+}
 
 // Pending reports whether anything has changed since the last checkpoint.
 func (t *Task) Pending() bool { return t.moved || len(t.works) > 0 || len(t.letters) > 0 }

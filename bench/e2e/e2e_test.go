@@ -33,7 +33,8 @@ import (
 
 const partitions = 4
 
-// BenchmarkHistory replays the demo's history: 20,000 simulated customers over 18 months.
+// BenchmarkHistory replays the demo's history: 20,000 simulated customers over 18 months. ZYKLUS_BENCH_CUSTOMERS sets
+// another number of them; ZYKLUS_BENCH_DAYS=off leaves customer_days out.
 func BenchmarkHistory(b *testing.B) { replay(b, "EUR", history(b)) }
 
 // history returns what writes the demo's history.
@@ -208,6 +209,7 @@ func startPipeline(b *testing.B, o kafka.Options, engine, currency string, wallC
 	job, err := pipeline.NewJob(pipeline.Options{
 		Operators: operators.All(), Lifecycles: []*lifecycle.Document{doc}, Artefact: models.BuiltIn(),
 		Lateness: 10 * time.Minute, Skew: 5 * time.Minute, WallClock: wallClock,
+		Days: os.Getenv("ZYKLUS_BENCH_DAYS") != "off",
 	})
 	if err != nil {
 		b.Fatal(err)

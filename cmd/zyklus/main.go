@@ -65,7 +65,7 @@ To run it on your own Kafka and ClickHouse, write zyklus.yaml (zyklus run --help
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(demoCommand(), runCommand(), loadCommand(), simulateCommand(), migrateCommand(), mappingCommand(),
-		versionCommand(), embeddedCommand())
+		dictionaryCommand(), versionCommand(), embeddedCommand())
 	group(root)
 	return root
 }

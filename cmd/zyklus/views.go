@@ -3,14 +3,16 @@ package main
 import (
 	"fmt"
 	"strconv"
+	"strings"
 
-	"zyklus/models"
+	"zyklus/pipeline"
 	"zyklus/sinks/clickhouse"
 )
 
 // readerViews adds to the views what changes from moment to moment: it is computed when it is read, at the clock of the
 // customer's partition. Everything else in a row stays right until the row's next version.
-func readerViews(a *models.Artefact) []clickhouse.View {
+func readerViews(job *pipeline.Job) []clickhouse.View {
+	a := &job.Artefact
 	f := func(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) }
 	weeks := "((toUnixTimestamp64Milli(greatest(k.clock, t.as_of)) - toUnixTimestamp64Milli(t.first_purchase_day_at)) / 604800000.)"
 	span := "(t.purchase_span_days / 7.)"
@@ -22,7 +24,7 @@ func readerViews(a *models.Artefact) []clickhouse.View {
 	number := func(name, sql, unit, comment string) clickhouse.ViewColumn {
 		return clickhouse.ViewColumn{Name: name, Type: "Nullable(Float64)", SQL: sql, Unit: unit, Comment: comment}
 	}
-	return []clickhouse.View{{
+	views := []clickhouse.View{{
 		Table: "customers",
 		Join:  "LEFT JOIN (SELECT partition, max(clock) AS clock FROM {database}.checkpoints GROUP BY partition) AS k ON k.partition = t.partition",
 		Columns: []clickhouse.ViewColumn{
@@ -33,4 +35,31 @@ func readerViews(a *models.Artefact) []clickhouse.View {
 			number("overdue_ratio_now", since+" / t.expected_gap_days", "ratio", "Days since the last net order divided by the expected gap, at the clock."),
 		},
 	}}
+	for _, t := range job.Tables() {
+		if t.Name == "customer_days" {
+			views = append(views, daysView(t, job.Calendar))
+		}
+	}
+	return views
+}
+
+// daysView joins the days that are over for a customer with the one that the customer is still in, whose row is in
+// customers.
+func daysView(days *pipeline.Table, calendar *pipeline.Calendar) clickhouse.View {
+	var names, present []string
+	for _, c := range days.Columns[:len(days.Columns)-2] {
+		name := "`" + c.Name + "`"
+		names = append(names, name)
+		if c.Name == "day" {
+			name = fmt.Sprintf("toDate(as_of, '%s') AS %s", calendar.Zone(), name)
+		}
+		present = append(present, name)
+	}
+	return clickhouse.View{
+		Table: days.Name,
+		Comment: "How each customer stood at the end of each business day on which something changed. How all customers stood at the end of a day: " +
+			"SELECT * FROM v_customer_days WHERE day <= '2026-03-31' ORDER BY customer_id, day DESC LIMIT 1 BY customer_id",
+		Rows: fmt.Sprintf("SELECT %s FROM {database}.customer_days FINAL WHERE is_deleted = 0\nUNION ALL\nSELECT %s FROM {database}.customers FINAL WHERE is_deleted = 0",
+			strings.Join(names, ", "), strings.Join(present, ", ")),
+	}
 }

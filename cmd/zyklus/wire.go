@@ -38,7 +38,7 @@ func newJob(cfg *config.Config) (*pipeline.Job, error) {
 		return nil, usageError{err}
 	}
 	job, err := pipeline.NewJob(pipeline.Options{
-		Operators: operators.All(), Lifecycles: documents, Artefact: artefact, Rates: rates,
+		Operators: operators.All(), Lifecycles: documents, Artefact: artefact, Rates: rates, Days: cfg.CustomerDays,
 		Calendar: pipeline.NewCalendar(zone), Lateness: cfg.Lateness(), Rekeyed: cfg.Rekeyed(),
 		Skew: cfg.Inputs()[0].Skew, WallClock: cfg.Inputs()[0].Clock == "wall", Held: cfg.Inputs()[0].Required && !cfg.Rekeyed(),
 	})
@@ -131,7 +131,7 @@ func loadRates(cfg *config.Config) (*pipeline.Rates, error) {
 // schema is everything that ClickHouse is to hold.
 func schema(job *pipeline.Job, currency string) clickhouse.Schema {
 	exponent, _ := codec.KnownCurrency(currency)
-	return clickhouse.Schema{Tables: job.Tables(), Views: readerViews(&job.Artefact), MoneyExponent: exponent}
+	return clickhouse.Schema{Tables: job.Tables(), Views: readerViews(job), MoneyExponent: exponent}
 }
 
 // kafkaOptions are those of the main job: it reads the one source, or what the re-keying stage makes of several.

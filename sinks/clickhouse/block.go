@@ -66,6 +66,10 @@ func (b *block) appendColumn(data []byte, c *pipeline.Column, d *pipeline.Column
 		for _, v := range d.Ints {
 			data = append(data, toBool(v))
 		}
+	case pipeline.TypeDate:
+		for _, v := range d.Ints {
+			data = binary.LittleEndian.AppendUint16(data, toDate(v))
+		}
 	case pipeline.TypeInstant:
 		for _, v := range d.Ints {
 			data = binary.LittleEndian.AppendUint64(data, uint64(toInstant(v)))

@@ -3,6 +3,7 @@ package clickhouse
 import (
 	"math"
 	"slices"
+	"time"
 
 	"zyklus/pipeline"
 )
@@ -21,12 +22,14 @@ type columns struct {
 	counts   []uint32
 	bools    []uint8
 	instants []int64
+	dates    []time.Time
 
 	textPtrs  []*string
 	countPtrs []*uint32
 	boolPtrs  []*uint8
 	intPtrs   []*int64
 	floatPtrs []*float64
+	datePtrs  []*time.Time
 }
 
 // values returns the column's values as the driver wants them.
@@ -43,6 +46,9 @@ func (s *columns) values(c *pipeline.Column, d *pipeline.ColumnData) any {
 		return nullable(c, d, s.bools, &s.boolPtrs)
 	case pipeline.TypeInstant:
 		return nullable(c, d, s.inRange(d.Ints), &s.intPtrs)
+	case pipeline.TypeDate:
+		s.dates = convert(d.Ints, s.dates, func(v int64) time.Time { return time.Unix(int64(toDate(v))*86400, 0).UTC() })
+		return nullable(c, d, s.dates, &s.datePtrs)
 	case pipeline.TypeNumber:
 		return nullable(c, d, d.Floats, &s.floatPtrs)
 	default:
@@ -64,6 +70,9 @@ func toInstant(v int64) int64 { return min(max(v, minInstant), maxInstant) }
 
 // toCount saturates: a count out of range is the largest one, not a small one.
 func toCount(v int64) uint32 { return uint32(min(max(v, 0), math.MaxUint32)) }
+
+// toDate saturates at the last day that the type holds, in 2149.
+func toDate(v int64) uint16 { return uint16(min(max(v, 0), math.MaxUint16)) }
 
 func toBool(v int64) uint8 {
 	if v != 0 {

@@ -28,6 +28,8 @@ func columnType(c *pipeline.Column) string {
 		base = "DateTime64(3, 'UTC')"
 	case pipeline.TypeBool:
 		base = "UInt8"
+	case pipeline.TypeDate:
+		base = "Date"
 	default:
 		panic(fmt.Sprintf("BUG: column %s has the unknown type %d", c.Name, c.Type))
 	}
@@ -54,8 +56,9 @@ func columnDDL(c *pipeline.Column) string {
 	return ddl
 }
 
-// createTable declares a table. It has no partitions: those help to drop old rows, and rows here live with their
-// customer; where they do not, the TTL drops them.
+// createTable declares a table. Most have no partitions: those help to drop old rows, and rows here live with their
+// customer; where they do not, the TTL drops them. A replay inserts the days of many years at once: parts are by years,
+// for an insert makes a part of each partition, and the server refuses one of more than a hundred.
 func createTable(database string, t *pipeline.Table) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "CREATE TABLE IF NOT EXISTS %s.%s\n(\n", quote(database), quote(t.Name))
@@ -66,7 +69,11 @@ func createTable(database string, t *pipeline.Table) string {
 		}
 		b.WriteString("    " + columnDDL(&t.Columns[i]) + end)
 	}
-	fmt.Fprintf(&b, ")\nENGINE = ReplacingMergeTree(version, is_deleted)\nORDER BY (%s)", quoteAll(t.Key))
+	b.WriteString(")\nENGINE = ReplacingMergeTree(version, is_deleted)\n")
+	if t.PartitionByYear != "" {
+		b.WriteString("PARTITION BY " + partition(t.PartitionByYear) + "\n")
+	}
+	fmt.Fprintf(&b, "ORDER BY (%s)", quoteAll(t.Key))
 	if t.TTLDays > 0 {
 		b.WriteString("\nTTL " + ttl(t))
 	}

@@ -61,6 +61,7 @@ func TestSchemaValidate(t *testing.T) {
 		{"no version", "last columns", broken(func(t *pipeline.Table) { t.Columns = t.Columns[:3] })},
 		{"money name", "must end with _minor", broken(func(t *pipeline.Table) { t.Columns[8].Name = "value" })},
 		{"injection", "not a column name", broken(func(t *pipeline.Table) { t.Columns[1].Name = "a` Int8, b" })},
+		{"parts", "years of", broken(func(t *pipeline.Table) { t.PartitionByYear = "first_seen" })},
 		{"ttl", "TTL needs an instant", broken(func(t *pipeline.Table) { t.TTLDays, t.TTLColumn = 3, "last_order" })},
 	} {
 		if err := tc.schema.Validate(); err == nil || !strings.Contains(err.Error(), tc.want) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -128,7 +129,7 @@ func TestEngineMigrate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(applied) != 11 || strings.Join(applied, "\n") != strings.Join(shown, "\n") {
+	if len(applied) != 13 || strings.Join(applied, "\n") != strings.Join(shown, "\n") {
 		t.Errorf("applied %q, shown %q", applied, shown)
 	}
 	if applied, err = c.Migrate(ctx, s, nil); err != nil || len(applied) != 0 {
@@ -137,7 +138,7 @@ func TestEngineMigrate(t *testing.T) {
 	if err := c.Check(ctx, s); err != nil {
 		t.Error(err)
 	}
-	expect(t, c, "SELECT toString(count()) FROM {db}.schema_migrations", "10") // all but the database itself
+	expect(t, c, "SELECT toString(count()) FROM {db}.schema_migrations", "12") // all but the database itself
 	expect(t, c, "SELECT comment FROM system.columns WHERE database = '"+c.opts.Database+"' AND table = 'customers' AND name = 'risk'",
 		"P(no order within H). Unit: share.")
 	expect(t, c, "SELECT comment FROM system.columns WHERE database = '"+c.opts.Database+"' AND table = 'v_customers' AND name = 'margin'",
@@ -217,10 +218,31 @@ func testTypes(t *testing.T, compression string, batches bool) {
 	expect(t, c, view+"c0000001'", "(10.99,NULL,NULL)")
 	expect(t, c, "SELECT toTypeName(tuple(value, margin)) FROM {db}.v_customers LIMIT 1", "Tuple(Decimal(18, 2), Nullable(Decimal(18, 2)))")
 
+	testDates(t, c, w)
+
 	const many = 100_000
 	write(t, w, customers(0, many, 2, false))
 	expect(t, c, "SELECT toString(tuple(count(), sum(orders), sum(orders_90d), sum(balance), sum(value), uniqExact(customer_id), countIf(note IS NULL))) FROM {db}.v_customers",
 		fmt.Sprintf("(%d,%d,%d,%d,%d,%d,%d)", many, many*(many-1)/2, many/2*(many/2-1), -many*(many-1)/2, 1099*(many-1)*(many/200), many, many/2))
+}
+
+// testDates writes days of more years than one insert may have partitions where those are months.
+func testDates(t *testing.T, c *Client, w *Writer) {
+	days := pipeline.NewRows(daysTable())
+	for year := range int64(20) {
+		days.String("c0000000")
+		days.Int(11_000 + 365*year)
+		if year%2 == 0 {
+			days.Null()
+		} else {
+			days.Int(math.MaxInt64)
+		}
+		days.Int(150)
+		days.End(1, year == 3)
+	}
+	write(t, w, days)
+	expect(t, c, "SELECT toString(tuple(count(), min(day), max(day), max(ended), countIf(ended IS NULL), sum(value))) FROM {db}.v_customer_days WHERE customer_id = 'c0000000'",
+		"(20,'2000-02-13','2023-11-14','2149-06-06',11,28.5)")
 }
 
 func TestEngineReplacing(t *testing.T) {

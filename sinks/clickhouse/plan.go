@@ -35,8 +35,8 @@ type found struct {
 }
 
 type foundTable struct {
-	engine, engineFull, sortingKey, comment string
-	columns                                 []foundColumn
+	engine, engineFull, sortingKey, partitionKey, comment string
+	columns                                               []foundColumn
 }
 
 type foundColumn struct{ name, kind, comment string }
@@ -131,7 +131,18 @@ func refuseTable(t *pipeline.Table, have foundTable) error {
 	if key := strings.Join(t.Key, ", "); has != key {
 		return fmt.Errorf("table %s is sorted by (%s), declared is (%s): rename it away, migrate, then `zyklus admin republish`", t.Name, has, key)
 	}
+	if has, want := strings.ReplaceAll(have.partitionKey, "`", ""), partition(t.PartitionByYear); has != want {
+		return fmt.Errorf("table %s is partitioned by %q, declared is %q: rename it away and migrate again", t.Name, has, want)
+	}
 	return nil
+}
+
+// partition is the partition expression of a date, "" for none.
+func partition(date string) string {
+	if date == "" {
+		return ""
+	}
+	return "toYear(" + date + ")"
 }
 
 func planColumn(database string, t *pipeline.Table, i int, have foundTable) ([]change, error) {
@@ -190,10 +201,10 @@ func (c *Client) inspect(ctx context.Context) (found, error) {
 }
 
 func (c *Client) inspectTables(ctx context.Context, tables map[string]foundTable) error {
-	sql := "SELECT name, engine, engine_full, sorting_key, comment FROM system.tables WHERE database = ?"
+	sql := "SELECT name, engine, engine_full, sorting_key, partition_key, comment FROM system.tables WHERE database = ?"
 	var name string
 	var t foundTable
-	err := c.each(ctx, sql, []any{&name, &t.engine, &t.engineFull, &t.sortingKey, &t.comment}, func() { tables[name] = t })
+	err := c.each(ctx, sql, []any{&name, &t.engine, &t.engineFull, &t.sortingKey, &t.partitionKey, &t.comment}, func() { tables[name] = t })
 	if err != nil {
 		return err
 	}

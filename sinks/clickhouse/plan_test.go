@@ -11,7 +11,7 @@ import (
 func asDeclared(s Schema) found {
 	f := found{database: true, tables: map[string]foundTable{migrationsTable: {}}, applied: map[string]string{}}
 	for _, t := range s.Tables {
-		have := foundTable{engine: "ReplacingMergeTree", sortingKey: strings.Join(t.Key, ", "), comment: t.Comment}
+		have := foundTable{engine: "ReplacingMergeTree", sortingKey: strings.Join(t.Key, ", "), partitionKey: partition(t.PartitionByYear), comment: t.Comment}
 		if t.TTLDays > 0 {
 			have.engineFull = "ReplacingMergeTree(version, is_deleted) TTL " + ttl(t) + " SETTINGS index_granularity = 8192"
 		}
@@ -45,7 +45,7 @@ func TestPlanDeclared(t *testing.T) {
 		{"table comment changed", func(s *Schema, _ *found) { s.Tables[3].Comment = "New." }, "comment table checkpoints, create view v_checkpoints"},
 		{"TTL changed", func(s *Schema, _ *found) { s.Tables[2].TTLDays = 7 }, "set TTL of dead_letters"},
 		{"TTL removed", func(s *Schema, _ *found) { s.Tables[2].TTLDays = 0 }, "remove TTL of dead_letters"},
-		{"currency changed", func(s *Schema, _ *found) { s.MoneyExponent = 0 }, "create view v_customers"},
+		{"currency changed", func(s *Schema, _ *found) { s.MoneyExponent = 0 }, "create view v_customer_days, create view v_customers"},
 		{"undeclared column stays", func(_ *Schema, f *found) {
 			h := f.tables["checkpoints"]
 			h.columns = append(h.columns, foundColumn{"old", "String", ""})
@@ -54,6 +54,7 @@ func TestPlanDeclared(t *testing.T) {
 		{"type differs", func(_ *Schema, f *found) { f.tables["checkpoints"].columns[1].kind = "String" },
 			"error: column checkpoints.partition has type String, declared is UInt32"},
 		{"key differs", func(s *Schema, _ *found) { s.Tables[3].Key = []string{"topic"} }, "error: table checkpoints is sorted by (topic, partition)"},
+		{"partitions differ", func(s *Schema, _ *found) { s.Tables[4].PartitionByYear = "" }, `error: table customer_days is partitioned by "toYear(day)"`},
 		{"engine differs", func(_ *Schema, f *found) {
 			h := f.tables["checkpoints"]
 			h.engine = "MergeTree"

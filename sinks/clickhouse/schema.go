@@ -23,11 +23,16 @@ type Schema struct {
 type View struct {
 	// Table is the name of a declared table.
 	Table string
+	// Rows is SQL of a query that is read instead of the table, "" for the table itself: with all its columns but
+	// version and is_deleted, and without withdrawn rows. {database} stands for the database's name.
+	Rows string
 	// Join is SQL between FROM and WHERE, "" for none. The table itself is called t; {database} stands for the
 	// database's name. A join must not multiply rows. Views with a join are created after those without.
 	//
 	//	LEFT JOIN {database}.v_checkpoints AS c ON c.partition = t.partition
 	Join string
+	// Comment replaces that of the table.
+	Comment string
 	// Columns follow those of the table.
 	Columns []ViewColumn
 }
@@ -86,6 +91,9 @@ func validateTable(t *pipeline.Table) error {
 	}
 	if !isIdentifier(t.Name) || len(t.Key) == 0 {
 		add("needs a plain name and a key")
+	}
+	if p := t.PartitionByYear; p != "" && (seen[p].Type != pipeline.TypeDate || !slices.Contains(t.Key, p)) {
+		add("years of %q cannot part it: needs a date of the key, else rows of one key would lie in two partitions", p)
 	}
 	for _, k := range t.Key {
 		if c, ok := seen[k]; !ok || c.Nullable {

@@ -76,12 +76,29 @@ func checkpointTable() *pipeline.Table {
 	}
 }
 
+// daysTable has dates, and parts by their years.
+func daysTable() *pipeline.Table {
+	return &pipeline.Table{
+		Name: "customer_days", Comment: "Days that are over.", Key: []string{"customer_id", "day"}, PartitionByYear: "day",
+		Columns: versioned(
+			pipeline.Column{Name: "customer_id", Type: pipeline.TypeString, Comment: "User id, else anonymous id."},
+			pipeline.Column{Name: "day", Type: pipeline.TypeDate, Comment: "The day."},
+			pipeline.Column{Name: "ended", Type: pipeline.TypeDate, Nullable: true, Comment: "A date or none."},
+			pipeline.Column{Name: "value_minor", Type: pipeline.TypeMoney, Unit: "minor units", Comment: "Net value."},
+		),
+	}
+}
+
 // testSchema declares all of them, and a view that is computed at the clock of the customer's partition.
 func testSchema() Schema {
 	return Schema{
 		MoneyExponent: 2,
-		Tables:        []*pipeline.Table{customersTable(), transitionsTable(), deadLettersTable(), checkpointTable()},
+		Tables:        []*pipeline.Table{customersTable(), transitionsTable(), deadLettersTable(), checkpointTable(), daysTable()},
 		Views: []View{{
+			Table: "customer_days", Comment: "Days that are over, and the present one.",
+			Rows: "SELECT customer_id, day, ended, value_minor FROM {database}.customer_days FINAL WHERE is_deleted = 0\n" +
+				"UNION ALL\nSELECT customer_id, toDate(first_seen, 'UTC'), NULL, value_minor FROM {database}.customers FINAL WHERE is_deleted = 0",
+		}, {
 			Table: "customers",
 			Join:  "LEFT JOIN {database}.v_checkpoints AS c ON c.partition = t.partition",
 			Columns: []ViewColumn{{

@@ -58,8 +58,12 @@ func createView(database string, t *pipeline.Table, view View, exponent int) str
 	if view.Join != "" {
 		join = view.Join + "\n"
 	}
-	sql := fmt.Sprintf("CREATE OR REPLACE VIEW %s.%s\n(\n    %s\n)\nAS SELECT\n    %s\nFROM %s.%s AS t FINAL\n%sWHERE t.is_deleted = 0\nCOMMENT %s",
+	from := fmt.Sprintf("%s.%s AS t FINAL\n%sWHERE t.is_deleted = 0", quote(database), quote(t.Name), join)
+	if view.Rows != "" {
+		from = strings.TrimSuffix("("+view.Rows+") AS t\n"+join, "\n")
+	}
+	sql := fmt.Sprintf("CREATE OR REPLACE VIEW %s.%s\n(\n    %s\n)\nAS SELECT\n    %s\nFROM %s\nCOMMENT %s",
 		quote(database), quote(viewName(t.Name)), strings.Join(heads, ",\n    "), strings.Join(exprs, ",\n    "),
-		quote(database), quote(t.Name), join, literal(t.Comment))
+		from, literal(or(view.Comment, t.Comment)))
 	return strings.ReplaceAll(sql, "{database}", quote(database))
 }

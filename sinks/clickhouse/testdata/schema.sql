@@ -83,6 +83,21 @@ ENGINE = ReplacingMergeTree(version, is_deleted)
 ORDER BY (`topic`, `partition`)
 COMMENT 'How far each partition has been written.';
 
+-- create table customer_days
+CREATE TABLE IF NOT EXISTS `zyklus`.`customer_days`
+(
+    `customer_id` String COMMENT 'User id, else anonymous id.',
+    `day` Date COMMENT 'The day.',
+    `ended` Nullable(Date) COMMENT 'A date or none.',
+    `value_minor` Int64 COMMENT 'Net value. Unit: minor units.',
+    `version` Int64 COMMENT 'Version of the row.',
+    `is_deleted` UInt8 COMMENT '1 where this version withdraws the row.'
+)
+ENGINE = ReplacingMergeTree(version, is_deleted)
+PARTITION BY toYear(day)
+ORDER BY (`customer_id`, `day`)
+COMMENT 'Days that are over.';
+
 -- create view v_phase_transitions
 CREATE OR REPLACE VIEW `zyklus`.`v_phase_transitions`
 (
@@ -133,6 +148,24 @@ AS SELECT
 FROM `zyklus`.`checkpoints` AS t FINAL
 WHERE t.is_deleted = 0
 COMMENT 'How far each partition has been written.';
+
+-- create view v_customer_days
+CREATE OR REPLACE VIEW `zyklus`.`v_customer_days`
+(
+    `customer_id` String COMMENT 'User id, else anonymous id.',
+    `day` Date COMMENT 'The day.',
+    `ended` Nullable(Date) COMMENT 'A date or none.',
+    `value` Decimal(18, 2) COMMENT 'Net value. Unit: reporting currency.'
+)
+AS SELECT
+    t.`customer_id` AS `customer_id`,
+    t.`day` AS `day`,
+    t.`ended` AS `ended`,
+    t.`value_minor` * toDecimal64('0.01', 2) AS `value`
+FROM (SELECT customer_id, day, ended, value_minor FROM `zyklus`.customer_days FINAL WHERE is_deleted = 0
+UNION ALL
+SELECT customer_id, toDate(first_seen, 'UTC'), NULL, value_minor FROM `zyklus`.customers FINAL WHERE is_deleted = 0) AS t
+COMMENT 'Days that are over, and the present one.';
 
 -- create view v_customers
 CREATE OR REPLACE VIEW `zyklus`.`v_customers`

@@ -12,18 +12,19 @@ import (
 // Config holds all settings. The tags are the one declaration of each: yaml is its key, default its default as one
 // would write it in the environment, oneof its only values, flag the name of its own flag, doc its meaning.
 type Config struct {
-	Group      string     `yaml:"group" flag:"group" default:"zyklus" doc:"consumer group; part of transactional ids and of the names of internal topics, so that another group is another deployment"`
-	Source     Source     `yaml:"source"`
-	Sources    Sources    `yaml:"sources"`
-	Kafka      Kafka      `yaml:"kafka"`
-	ClickHouse ClickHouse `yaml:"clickhouse"`
-	Currency   string     `yaml:"currency" default:"EUR" doc:"reporting currency, a code of ISO 4217; all amounts are in its minor units"`
-	Rates      Rates      `yaml:"rates"`
-	TimeZone   string     `yaml:"time_zone" default:"UTC" doc:"time zone of business days, an IANA name such as Europe/Berlin"`
-	Lifecycles []string   `yaml:"lifecycles" default:"role5" doc:"lifecycles that are kept in parallel: names of presets, or paths of YAML documents"`
-	Artefact   string     `yaml:"artefact" doc:"file of fitted model parameters; empty for the built-in version 0"`
-	HTTP       HTTP       `yaml:"http"`
-	Log        Log        `yaml:"log"`
+	Group        string     `yaml:"group" flag:"group" default:"zyklus" doc:"consumer group; part of transactional ids and of the names of internal topics, so that another group is another deployment"`
+	Source       Source     `yaml:"source"`
+	Sources      Sources    `yaml:"sources"`
+	Kafka        Kafka      `yaml:"kafka"`
+	ClickHouse   ClickHouse `yaml:"clickhouse"`
+	Currency     string     `yaml:"currency" default:"EUR" doc:"reporting currency, a code of ISO 4217; all amounts are in its minor units"`
+	Rates        Rates      `yaml:"rates"`
+	TimeZone     string     `yaml:"time_zone" default:"UTC" doc:"time zone of business days, an IANA name such as Europe/Berlin"`
+	CustomerDays bool       `yaml:"customer_days" default:"true" doc:"keep the row of each business day on which something changed, so that any past day can be asked; makes a replay of history dearer"`
+	Lifecycles   []string   `yaml:"lifecycles" default:"role5" doc:"lifecycles that are kept in parallel: names of presets, or paths of YAML documents"`
+	Artefact     string     `yaml:"artefact" doc:"file of fitted model parameters; empty for the built-in version 0"`
+	HTTP         HTTP       `yaml:"http"`
+	Log          Log        `yaml:"log"`
 
 	origins origins
 }
