@@ -46,12 +46,7 @@ func EnsureTopics(ctx context.Context, o Options, inputPartitions int32) error {
 
 func (o *Options) createInternal(ctx context.Context, adm *kadm.Client, have kadm.TopicDetails, n int32) error {
 	settings := map[string]map[string]string{
-		o.ChangelogTopic: {
-			"cleanup.policy":            "compact",
-			"max.message.bytes":         strconv.Itoa(maxMessage),
-			"segment.bytes":             strconv.Itoa(128 << 20), // only closed segments are compacted
-			"min.cleanable.dirty.ratio": "0.3",
-		},
+		o.ChangelogTopic: changelogSettings(),
 		o.DeadLetterTopic: {
 			"cleanup.policy":    "delete",
 			"max.message.bytes": strconv.Itoa(maxMessage),
@@ -67,6 +62,15 @@ func (o *Options) createInternal(ctx context.Context, adm *kadm.Client, have kad
 		}
 	}
 	return nil
+}
+
+func changelogSettings() map[string]string {
+	return map[string]string{
+		"cleanup.policy":            "compact",
+		"max.message.bytes":         strconv.Itoa(maxMessage),
+		"segment.bytes":             strconv.Itoa(128 << 20), // only closed segments are compacted
+		"min.cleanable.dirty.ratio": "0.3",
+	}
 }
 
 func (o *Options) create(ctx context.Context, adm *kadm.Client, topic string, partitions int32, settings map[string]string) error {
