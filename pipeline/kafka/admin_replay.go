@@ -13,8 +13,9 @@ import (
 // headerReplayOf names the record that was replayed: topic/partition/offset.
 const headerReplayOf = "zyklus-replay-of"
 
-// MayBeCut reports whether the value of a dead letter may not be all of its original: such long ones are cut.
-func MayBeCut(l *pipeline.DeadLetter) bool { return len(l.Key)+len(l.Value) >= maxLetter }
+// MayBeCut reports whether a dead letter of so many bytes, key and value together, may not be all of its original: longer
+// ones are cut to that.
+func MayBeCut(bytes int) bool { return bytes >= maxLetter }
 
 // Replay produces the original of a dead letter again: into its own partition if that is the Producer's topic, so that
 // its customer stays there whatever the key, else into that of its key. Key and Value belong to the Producer until the

@@ -191,3 +191,13 @@ func keepMeta(metas map[int32]*pipeline.Meta, partition int32, key, value []byte
 	}
 	return err
 }
+
+// Sizes returns how many offsets partitions of the changelog span.
+func (a *Admin) Sizes(ctx context.Context, partitions []int32) (map[int32]int64, error) {
+	starts, ends, err := a.bounds(ctx, a.o.ChangelogTopic, partitions)
+	sizes := map[int32]int64{}
+	for p, end := range ends {
+		sizes[p] = end - starts[p]
+	}
+	return sizes, err
+}

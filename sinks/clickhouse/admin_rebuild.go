@@ -57,7 +57,7 @@ func (c *Client) Rebuilds(ctx context.Context, topic string) (map[int32]Rebuild,
 	}
 	var r Rebuild
 	var partition uint32
-	err := c.rows(ctx, "SELECT partition, max(lineage), max(position), argMax(settings, lineage) FROM "+c.table(rebuildsTable)+" WHERE topic = ? GROUP BY partition",
+	err := c.rows(ctx, "SELECT partition, max(lineage), argMax(position, lineage), argMax(settings, lineage) FROM "+c.table(rebuildsTable)+" WHERE topic = ? GROUP BY partition",
 		[]any{topic}, []any{&partition, &r.Lineage, &r.Position, &r.Settings}, func() error {
 			r.Partition = int32(partition)
 			parts[r.Partition] = r
@@ -95,6 +95,18 @@ func (c *Client) Older(ctx context.Context, s Schema, lineage uint64) ([]Older, 
 		list = append(list, o)
 	}
 	return list, nil
+}
+
+// HasOlder reports whether any row, seen or replaced, is of a lineage before the given one.
+func (c *Client) HasOlder(ctx context.Context, s Schema, lineage uint64) (bool, error) {
+	for _, t := range older(s) {
+		var n uint64
+		sql := "SELECT count() FROM (SELECT 1 FROM " + c.table(t.Name) + " WHERE version < ? LIMIT 1)"
+		if err := c.conn.QueryRow(ctx, sql, pipeline.Version(lineage, 0)).Scan(&n); err != nil || n > 0 {
+			return n > 0, c.explain(err)
+		}
+	}
+	return false, nil
 }
 
 // mutationPoll is how often a removal that the server makes in the background is asked for.
