@@ -44,6 +44,7 @@ func BenchmarkRepublish(b *testing.B) {
 		begin := time.Now()
 		usage := runCommand(b, zyklus, append([]string{"admin", "republish", "--parallel", parallel}, at...)...)
 		seconds := time.Since(begin).Seconds()
+		b.Logf("%s at once: %.1f s, %d MB", parallel, seconds, usage.Maxrss>>10)
 		name := "parallel-" + parallel
 		b.ReportMetric(seconds, name+"-s")
 		b.ReportMetric(float64(customers)/seconds, name+"-customers/s")
