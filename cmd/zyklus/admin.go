@@ -51,11 +51,23 @@ type site struct {
 	client *clickhouse.Client
 }
 
-// openSite connects to the broker, and to ClickHouse if database is set.
-func openSite(ctx context.Context, cfg *config.Config, log *slog.Logger, database bool) (s *site, err error) {
+// need says what a command connects to.
+type need int
+
+const (
+	brokerAlone  need = iota // the broker
+	brokerMostly             // the broker, and ClickHouse later if it answers
+	brokerAndDatabase
+)
+
+// openSite connects to what a command needs.
+func openSite(ctx context.Context, cfg *config.Config, log *slog.Logger, n need) (s *site, err error) {
 	s = &site{cfg: cfg, log: log}
 	if s.job, err = newJob(cfg); err != nil {
 		return nil, err
+	}
+	if n == brokerAlone {
+		cfg.ClickHouse.Embedded = false
 	}
 	if s.parts, err = reach(ctx, cfg, log); err != nil {
 		return nil, err
@@ -64,7 +76,7 @@ func openSite(ctx context.Context, cfg *config.Config, log *slog.Logger, databas
 		s.close()
 		return nil, err
 	}
-	if database {
+	if n == brokerAndDatabase {
 		if err = s.database(ctx); err != nil {
 			s.close()
 			return nil, err
@@ -114,14 +126,14 @@ func answers(addr string) bool {
 }
 
 // siteCommand gives a command the flags of the configuration and returns what connects to the deployment.
-func siteCommand(cmd *cobra.Command, database bool) func(ctx context.Context) (*site, error) {
+func siteCommand(cmd *cobra.Command, n need) func(ctx context.Context) (*site, error) {
 	load := configured(cmd)
 	return func(ctx context.Context) (*site, error) {
 		cfg, log, err := load()
 		if err != nil {
 			return nil, err
 		}
-		return openSite(ctx, cfg, log, database)
+		return openSite(ctx, cfg, log, n)
 	}
 }
 

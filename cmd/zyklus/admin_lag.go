@@ -31,7 +31,7 @@ The offsets committed to the group are written for other tools and are in the JS
 the rest is told without it.`,
 		Example: "  zyklus admin lag --config zyklus.yaml\n  zyklus admin lag -o json | jq '[.partitions[].lag] | add'",
 	}
-	open, format := siteCommand(cmd, false), answering(cmd)
+	open, format := siteCommand(cmd, brokerMostly), answering(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		s, err := open(cmd.Context())
 		if err != nil {
@@ -162,7 +162,7 @@ func (r *lagReport) text(w io.Writer) error {
 	for _, p := range r.Partitions {
 		age := ""
 		if p.Watermark != "" {
-			age = time.Duration(p.WatermarkAge * float64(time.Second)).Round(time.Second).String()
+			age = output.Age(time.Duration(p.WatermarkAge * float64(time.Second)))
 		}
 		rows = append(rows, []any{p.Source, p.Partition, p.End, p.Position, p.Lag, p.Clock, p.Watermark, age, p.Committed, p.Stored})
 	}

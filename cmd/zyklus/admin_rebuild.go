@@ -42,7 +42,7 @@ written to their topic again, and replace their rows.`,
 	confirmed := f.Bool("yes", false, "do it; without it the command only tells")
 	loss := f.Bool("accept-loss", false, "also if the topic has lost records that the present state has seen")
 	clean := f.Bool("clean", false, "remove the rows of older lineages after a rebuild")
-	open, format := siteCommand(cmd, true), answering(cmd)
+	open, format := siteCommand(cmd, brokerAndDatabase), answering(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		s, err := open(cmd.Context())
 		if err != nil {

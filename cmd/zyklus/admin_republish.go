@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"sync"
 
 	"github.com/sourcegraph/conc/pool"
@@ -26,7 +27,7 @@ type republishing struct {
 	bar      *progress.Progress
 
 	mu   sync.Mutex
-	done []republished
+	done []republished // in the order of partitions once run has ended
 }
 
 // republished is what was written of one partition.
@@ -58,7 +59,7 @@ One partition after the other is held in memory (--parallel for more). If it is 
 	from := f.Int32("from-partition", 0, "leave out partitions before this one: to go on after a stop")
 	parallel := f.Int("parallel", 1, "partitions at the same time; each is held in memory")
 	customer := f.String("customer", "", "only the row of this customer")
-	open, format := siteCommand(cmd, true), answering(cmd)
+	open, format := siteCommand(cmd, brokerAndDatabase), answering(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if *parallel < 1 {
 			return usageError{errors.New("--parallel must be at least 1")}
@@ -144,6 +145,7 @@ func (r *republishing) run(ctx context.Context, partitions []int32, parallel int
 	if werr := writer.Wait(); !errors.Is(werr, context.Canceled) {
 		err = errors.Join(err, werr)
 	}
+	slices.SortFunc(r.done, func(a, b republished) int { return int(a.Partition - b.Partition) })
 	if next, left := r.next(partitions); left && ctx.Err() != nil {
 		return fmt.Errorf("stopped: what is written stays; go on with --from-partition %d", next)
 	}

@@ -30,7 +30,7 @@ several partitions only if the events were not keyed by customer.
 Exit code 1 if the customer is not there.`,
 		Example: "  zyklus admin state get c-1234 --config zyklus.yaml\n  zyklus admin state get c-1234 -o json | jq '.[0].customer.deadlines[0]'",
 	}
-	open, format := siteCommand(cmd, false), answering(cmd)
+	open, format := siteCommand(cmd, brokerAlone), answering(cmd)
 	partition := cmd.Flags().Int32("partition", -1, "the customer's partition, if it is known; -1 reads all")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		s, err := open(cmd.Context())

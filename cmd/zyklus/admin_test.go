@@ -203,6 +203,17 @@ func TestLookingIntoADeployment(t *testing.T) {
 	r.awaitLetters(d)
 	t.Run("lag", func(t *testing.T) { r.checkLag(t, d, at) })
 	t.Run("state", func(t *testing.T) { r.checkState(t, d) })
+	t.Run("heavy", func(t *testing.T) {
+		f := answer[topFrame](t, "admin", "top", "--config", d.config, "--instance", p.served(), "--heavy", "1")
+		for _, h := range f.Heavy {
+			s := answer[[]customerState](t, "admin", "state", "get", h.Customer, "--config", d.config)[0]
+			if h.Bytes != s.Customer.Bytes[0].Bytes || h.Open != len(s.Customer.Open) || h.Partition != s.Partition.Partition {
+				t.Errorf("%+v, state says %+v", h, s.Customer.Bytes)
+			}
+		}
+		equal(t, "customers with more orders than the heavy ones", one(t, d, fmt.Sprintf("SELECT count() FROM v_customers WHERE orders > %d + 5",
+			max(f.Heavy[0].Orders, f.Heavy[len(f.Heavy)-1].Orders))), "0") // orders that are not settled count for the row alone
+	})
 	t.Run("migrate", func(t *testing.T) {
 		succeed(t, "migrate", "check", "--config", d.config)
 		d.mustQuery(t, "DROP VIEW v_orders")
@@ -345,6 +356,13 @@ func (r *rig) checkDeadLetters(t *testing.T, d deployment) {
 	code, out, log := cli(t, "deadletters", "replay", "--config", d.config, "--error", "null_value")
 	if code != 1 || !strings.Contains(out, "no value") || !strings.Contains(log, "cannot be replayed") {
 		t.Errorf("exit %d\n%s%s", code, out, log)
+	}
+	d.mustQuery(t, "INSERT INTO dead_letters (topic, partition, position, error, key, value, received_at, version) VALUES ('events', 0, 7777777, 'too_large', 'key', concat(repeat('x', 1000000), repeat('x', 48573)), now64(3), 1)")
+	if cut := answer[letter](t, "deadletters", "show", "events/0/7777777", "--config", d.config); !cut.Cut || cut.Size != 1048573 {
+		t.Errorf("a value that was cut: %t, %d bytes", cut.Cut, cut.Size)
+	}
+	if code, out, _ := cli(t, "deadletters", "replay", "--config", d.config, "--record", "events/0/7777777"); code != 1 || !strings.Contains(out, "was cut") {
+		t.Errorf("a value that was cut: exit %d\n%s", code, out)
 	}
 	fails(t, 1, problem("zyklus-looked-changelog", "different topics"), "deadletters", "replay", "--config", d.config, "--error", "not_json", "--to", "zyklus-looked-changelog")
 }

@@ -46,7 +46,7 @@ test account) show up there. They are counted exactly, from the changelog, which
 	instances := f.StringSlice("instance", nil, "host:port or URL of an instance; default: http.addr")
 	once := f.Bool("once", false, "show one frame and end")
 	heavy := f.Int("heavy", 0, "list so many of the greatest customers")
-	open, format := siteCommand(cmd, false), answering(cmd)
+	open, format := siteCommand(cmd, brokerAlone), answering(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if *heavy < 0 || *heavy > 10_000 {
 			return usageError{errors.New("--heavy must be from 0 to 10000")}
@@ -299,7 +299,7 @@ func (f *topFrame) text(w io.Writer) error {
 	for _, p := range f.Partitions {
 		age := ""
 		if p.Watermark != "" {
-			age = time.Duration(p.WatermarkAge * float64(time.Second)).Round(time.Second).String()
+			age = output.Age(time.Duration(p.WatermarkAge * float64(time.Second)))
 		}
 		rows = append(rows, []any{p.Source, p.Partition, p.Lag, p.Clock, age, p.Committed, p.Owner})
 	}

@@ -111,3 +111,12 @@ func Bytes(n int64) string {
 	}
 	return fmt.Sprintf("%.1f %s", v, units[unit])
 }
+
+// Age writes a duration for people: to the second, from two days on in days and hours.
+func Age(d time.Duration) string {
+	const day = 24 * time.Hour
+	if d < 2*day {
+		return d.Round(time.Second).String()
+	}
+	return fmt.Sprintf("%dd%dh", d/day, d%day/time.Hour)
+}

@@ -56,6 +56,11 @@ func TestUnits(t *testing.T) {
 			t.Errorf("%d: %s, want %s", n, got, want)
 		}
 	}
+	for d, want := range map[time.Duration]string{1499 * time.Millisecond: "1s", 47 * time.Hour: "47h0m0s", 51 * time.Hour: "2d3h"} {
+		if got := output.Age(d); got != want {
+			t.Errorf("%v: %s, want %s", d, got, want)
+		}
+	}
 	at := time.Date(2024, 3, 1, 12, 0, 0, 5e6, time.FixedZone("", 3600))
 	if got := output.Instant(at); got != "2024-03-01T11:00:00.005Z" {
 		t.Error(got)
