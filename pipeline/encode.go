@@ -226,7 +226,7 @@ func (t *Task) readMeta(value []byte) error {
 	t.position, t.clock, t.heard = m.Position, m.Clock, m.Heard
 	if m.Digest != t.job.digest {
 		return fmt.Errorf("the state was written under other lifecycles, another artefact or another time zone; "+
-			"run with those, or start again with a new group and database (digest %x, now %x)", m.Digest, t.job.digest)
+			"run with those, begin a new lineage with zyklus admin rebuild, or start again with a new group and database (digest %x, now %x)", m.Digest, t.job.digest)
 	}
 	return nil
 }

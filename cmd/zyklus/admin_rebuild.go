@@ -180,13 +180,20 @@ func (s *site) replace(ctx context.Context, plan *rebuildPlan) error {
 	for _, p := range plan.Partitions {
 		parts = append(parts, clickhouse.Rebuild{Partition: p.Partition, Lineage: plan.Lineage, Position: p.Position, Settings: string(settings)})
 	}
-	s.log.Info("rebuild", "step", "record it", "lineage", plan.Lineage)
+	crash := crashPoint()
+	step := func(what string) {
+		s.log.Info("rebuild", "step", what, "lineage", plan.Lineage)
+		if crash != nil {
+			crash("rebuild")
+		}
+	}
+	step("record it")
 	if err := s.client.BeginRebuild(ctx, s.kafka.Options().Topic, parts); err != nil {
 		return err
 	}
 	return s.kafka.ReplaceChangelog(ctx, kafka.NewChangelog{
 		Settings: plan.settings.Settings, Replicas: plan.settings.Replicas, First: s.job.NewLineage(plan.Lineage),
-	}, func(step string) { s.log.Info("rebuild", "step", step) })
+	}, step)
 }
 
 func (p *rebuildPlan) text(w io.Writer) error {

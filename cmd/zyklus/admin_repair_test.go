@@ -156,7 +156,23 @@ func TestRebuildOfWhatIsGone(t *testing.T) {
 	if l := answer[lagReport](t, "admin", "lag", "--config", d.config); l.Partitions[0].Lag != 0 || len(l.Notices) > 0 {
 		t.Errorf("something was changed: %+v", l)
 	}
-	if plan := answer[rebuildPlan](t, "admin", "rebuild", "--config", d.config, "--yes", "--accept-loss"); !plan.Done || len(plan.Lost) != 1 || plan.Partitions[0].Start != 10 {
-		t.Errorf("%+v", plan)
+	before := answer[lagReport](t, "admin", "lag", "--config", d.config).Partitions[0]
+	for n := range 5 { // killed before it is recorded, and before fencing, deleting, creating and beginning
+		start(t, []string{fmt.Sprintf("ZYKLUS_CRASH=rebuild:%d", n+1)}, "admin", "rebuild", "--config", d.config, "--yes", "--accept-loss").awaitKilled(time.Minute)
 	}
+	plan := answer[rebuildPlan](t, "admin", "rebuild", "--config", d.config, "--yes", "--accept-loss")
+	if !plan.Done || len(plan.Lost) != 1 || plan.Lineage != 6 || plan.Partitions[0] != (rebuiltFrom{Start: 10, Position: before.Position, End: before.End}) {
+		t.Errorf("%+v, before: %+v", plan, before)
+	}
+	if settings := topicSettings(t, kadm.NewClient(kafkaClient(t, broker)), "zyklus-gone-changelog"); settings["segment.bytes"] != "134217728" {
+		t.Errorf("settings of the new changelog: %v", settings)
+	}
+	p = start(t, nil, "run", "--config", d.config)
+	eventually(t, time.Minute, "the lineage is complete", func() error {
+		_ = p.alive()
+		if l := answer[lagReport](t, "admin", "lag", "--config", d.config); len(l.Notices) != 1 || !strings.Contains(l.Notices[0], "lineage 6 is complete") {
+			return fmt.Errorf("%+v", l)
+		}
+		return nil
+	})
 }

@@ -68,12 +68,16 @@ A value that was cut because it was too long, or was not kept, is not replayed; 
 	return cmd
 }
 
+// replayHeld bounds the bytes that wait to be stored: a dead letter has up to a megabyte.
+const replayHeld = 16 << 20
+
 // replaying is one run of deadletters replay.
 type replaying struct {
 	site      *site
 	to        string
 	dry       bool
 	producers map[string]*kafka.Producer // by topic
+	held      int                        // bytes not flushed
 	result    replayed
 }
 
@@ -103,10 +107,16 @@ func (r *replaying) run(ctx context.Context, f clickhouse.LetterFilter) error {
 		bar.Add(1)
 		return r.letter(ctx, l)
 	})
+	return errors.Join(err, r.flush(ctx))
+}
+
+func (r *replaying) flush(ctx context.Context) error {
+	var errs []error
 	for _, p := range r.producers {
-		err = errors.Join(err, p.Flush(ctx))
+		errs = append(errs, p.Flush(ctx))
 	}
-	return err
+	r.held = 0
+	return errors.Join(errs...)
 }
 
 func (r *replaying) letter(ctx context.Context, l *clickhouse.StoredLetter) error {
@@ -127,6 +137,11 @@ func (r *replaying) letter(ctx context.Context, l *clickhouse.StoredLetter) erro
 		}
 		if err := p.Replay(ctx, &again); err != nil {
 			return err
+		}
+		if r.held += len(again.Key) + len(again.Value); r.held > replayHeld {
+			if err := r.flush(ctx); err != nil {
+				return err
+			}
 		}
 	}
 	r.result.Sent = append(r.result.Sent, id)
