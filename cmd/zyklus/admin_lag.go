@@ -84,6 +84,9 @@ func (s *site) lag(ctx context.Context, now time.Time) (*lagReport, error) {
 	}
 	for i := range lags {
 		p := s.partitionLag(topic, &lags[i], now)
+		if m := lags[i].Meta; m != nil && !s.job.Fits(m) {
+			r.note("the state of partition %d was written under other lifecycles, another artefact or another time zone than this configuration's", p.Partition)
+		}
 		if c, ok := stored[p.Partition]; ok {
 			p.Stored = pipeline.VersionText(c.Version)
 			r.compare(&lags[i], c)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -12,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/goccy/go-yaml"
+	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/twmb/franz-go/pkg/kadm"
 
 	"zyklus/cmd/zyklus/internal/config"
@@ -97,6 +100,31 @@ func TestCommandsForOperators(t *testing.T) {
 			t.Errorf("schema: %s", schema)
 		}
 	})
+	t.Run("examples", func(t *testing.T) {
+		_, rest, _ := strings.Cut(runCommand().Long, "A minimal zyklus.yaml:\n\n")
+		example, _, _ := strings.Cut(rest, "\n\nTopics")
+		_, text, _ := cli(t, "config", "schema")
+		schema := compileSchema(t, text)
+		deployed, err := os.ReadFile(deploy(t, "some", "events", "127.0.0.1:1", "127.0.0.1:2", "currency: USD").config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, printed, _ := cli(t, "config", "print")
+		for name, yaml := range map[string]string{"in run --help": example, "of tests": string(deployed), "printed": printed} {
+			if len(yaml) < 100 {
+				t.Errorf("the configuration %s is %q", name, yaml)
+			}
+			if code, _, log := cli(t, "config", "validate", file(t, "example.yaml", yaml)); code != 0 {
+				t.Errorf("the configuration %s is not valid: %s\n%s", name, log, yaml)
+			}
+			if err := schema.Validate(fromYAML(t, yaml)); err != nil {
+				t.Errorf("the configuration %s does not fit the schema: %v\n%s", name, err, yaml)
+			}
+		}
+		if schema.Validate(fromYAML(t, strings.Replace(example, "topic:", "topik:", 1))) == nil {
+			t.Error("the schema takes a key that does not exist")
+		}
+	})
 	t.Run("docs", func(t *testing.T) {
 		dir := filepath.Join(t.TempDir(), "man")
 		succeed(t, "docs", "man", dir)
@@ -121,6 +149,37 @@ func TestCommandsForOperators(t *testing.T) {
 			}
 		}
 	})
+}
+
+// compileSchema reads a JSON Schema.
+func compileSchema(t *testing.T, text string) *jsonschema.Schema {
+	t.Helper()
+	doc, err := jsonschema.UnmarshalJSON(strings.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := jsonschema.NewCompiler()
+	if err := c.AddResource("zyklus.json", doc); err != nil {
+		t.Fatal(err)
+	}
+	s, err := c.Compile("zyklus.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func fromYAML(t *testing.T, text string) any {
+	t.Helper()
+	asJSON, err := yaml.YAMLToJSON([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := jsonschema.UnmarshalJSON(bytes.NewReader(asJSON))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
 }
 
 // TestReadmesNameWhatIs: settings and commands that texts for readers mention exist.
@@ -264,6 +323,10 @@ func (r *rig) checkLag(t *testing.T, d deployment, at time.Time) {
 			t.Errorf("partition %d: %+v, table says %s", i, p, want)
 		}
 	}
+	other := answer[lagReport](t, "admin", "lag", "--config", d.config, "--set", "time_zone=Europe/Berlin")
+	if len(other.Notices) != rigPartitions || !strings.Contains(other.Notices[0], "another time zone") {
+		t.Errorf("under another time zone: %+v", other.Notices)
+	}
 	down := deploy(t, "looked", r.topic, r.broker.addr, nobody(t), "")
 	if l := answer[lagReport](t, "admin", "lag", "--config", down.config); len(l.Partitions) != rigPartitions || len(l.Notices) != 1 {
 		t.Errorf("without ClickHouse: %+v", l)
@@ -307,6 +370,7 @@ func (r *rig) checkState(t *testing.T, d deployment) {
 		}
 	}
 	fails(t, 1, problem("no such customer"), "admin", "state", "get", "nobody-at-all", "--config", d.config)
+	fails(t, 1, problem("another time zone"), "admin", "state", "get", strings.Split(lines[0], "\t")[0], "--config", d.config, "--set", "time_zone=Europe/Berlin")
 	fails(t, 2, problem("no partition 9", "0 to 3"), "admin", "state", "get", "x", "--partition", "9", "--config", d.config)
 }
 

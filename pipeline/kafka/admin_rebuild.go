@@ -98,7 +98,7 @@ func (a *Admin) deleteTopic(ctx context.Context, topic string) error {
 	defer cancel()
 	_, err := a.adm.DeleteTopic(ctx, topic)
 	if err != nil && !errors.Is(err, kerr.UnknownTopicOrPartition) {
-		return fmt.Errorf("delete topic %s: %w", topic, a.o.deny(err))
+		return a.denyTopic("delete", topic, err)
 	}
 	for pause := (backoff{}); ; pause.wait(ctx) {
 		have, err := a.adm.ListTopics(ctx, topic)
@@ -132,7 +132,15 @@ func (a *Admin) createChangelog(ctx context.Context, n NewChangelog, partitions 
 			return o.awaitTopics(ctx, a.adm)
 		}
 		if !errors.Is(err, kerr.TopicAlreadyExists) || ctx.Err() != nil {
-			return fmt.Errorf("create topic %s with %d partitions: %w", o.ChangelogTopic, partitions, a.o.deny(err))
+			return a.denyTopic("create", o.ChangelogTopic, err)
 		}
 	}
+}
+
+// denyTopic says which right is missing, if one is.
+func (a *Admin) denyTopic(verb, topic string, err error) error {
+	if refused(err) {
+		return fmt.Errorf("kafka refuses to %s topic %s: this user needs the right to describe, delete and create it: %w", verb, topic, err)
+	}
+	return fmt.Errorf("%s topic %s: %w", verb, topic, err)
 }
