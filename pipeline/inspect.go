@@ -315,6 +315,12 @@ func RecordWeight(value []byte) (Weight, error) {
 	return w, settled.Err()
 }
 
+// Projected returns the tables whose rows have the versions of checkpoints: those that a Task writes, but for the table of
+// checkpoints itself.
+func (j *Job) Projected() []*Table {
+	return append([]*Table{j.customers, j.transitions}, j.history...)
+}
+
 // Republish marks the rows of all customers as to be written again, under the versions that they have. It is called
 // right after Restored; NextBatch then returns them, with the history rows that the sink has not acknowledged and at
 // last the row of `checkpoints`. A Task that does nothing else may do so beside the partition's owner: equal versions

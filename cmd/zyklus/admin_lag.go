@@ -148,7 +148,7 @@ func (s *site) noteRebuild(ctx context.Context, r *lagReport, topic string, stor
 		return err
 	}
 	lineage := lastLineage(parts)
-	left, err := s.client.HasOlder(ctx, s.schema(), lineage)
+	left, err := s.client.HasOlder(ctx, s.job.Projected(), lineage)
 	if err != nil || !left {
 		return err
 	}

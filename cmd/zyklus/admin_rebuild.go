@@ -267,7 +267,7 @@ func (s *site) clean(cmd *cobra.Command, format output.Format, confirmed bool) e
 			lastLineage(parts), strings.Join(behind, ", "))
 	}
 	c := cleaned{Lineage: lastLineage(parts)}
-	if c.Tables, err = s.client.Older(ctx, s.schema(), c.Lineage); err != nil {
+	if c.Tables, err = s.client.Older(ctx, s.job.Projected(), c.Lineage); err != nil {
 		return err
 	}
 	if confirmed {
@@ -286,7 +286,7 @@ func (s *site) remove(ctx context.Context, lineage uint64) error {
 	bar := newProgress(s.log)
 	defer bar.Done()
 	table, first := "", int64(0)
-	return s.client.RemoveOlder(ctx, s.schema(), lineage, func(name string, left int64) {
+	return s.client.RemoveOlder(ctx, s.job.Projected(), lineage, func(name string, left int64) {
 		if name != table {
 			table, first = name, left
 			bar.Start("cleaning "+name, left, "parts")

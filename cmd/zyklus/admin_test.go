@@ -490,11 +490,13 @@ func TestRebuild(t *testing.T) {
 	if code, out, _ := cli(t, "admin", "rebuild", "--config", d.config, "--clean"); code != 2 || !strings.Contains(out, "customers") {
 		t.Errorf("exit %d\n%s", code, out)
 	}
+	letters := one(t, d, "SELECT count() FROM dead_letters FINAL")
 	c := answer[cleaned](t, "admin", "rebuild", "--config", d.config, "--clean", "--yes")
 	if !c.Done || c.Lineage != 3 || c.Tables[0].Table != "customers" || c.Tables[0].Rows != 1 {
 		t.Errorf("%+v", c)
 	}
 	none(t, d, "rows of older lineages", fmt.Sprintf("SELECT 1 FROM customers WHERE version < %d UNION ALL SELECT 1 FROM phase_transitions WHERE version < %[1]d UNION ALL SELECT 1 FROM orders WHERE version < %[1]d", pipeline.Version(3, 0)))
+	equal(t, "dead letters, whose versions are not those of checkpoints", one(t, d, "SELECT count() FROM dead_letters FINAL"), letters)
 	if l := answer[lagReport](t, "admin", "lag", "--config", d.config); len(l.Notices) > 0 {
 		t.Errorf("%+v", l.Notices)
 	}

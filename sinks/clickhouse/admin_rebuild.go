@@ -72,21 +72,11 @@ type Older struct {
 	Rows  uint64 `json:"rows"`
 }
 
-// older lists the tables whose rows have the versions of checkpoints. Dead letters have those of their topic, and the
-// newest row of `checkpoints` replaces the others.
-func older(s Schema) (tables []*pipeline.Table) {
-	for _, t := range s.Tables {
-		if t.Name != checkpointsTable && t.Name != pipeline.DeadLetterTable().Name {
-			tables = append(tables, t)
-		}
-	}
-	return tables
-}
-
-// Older counts the rows that readers see of lineages before the given one.
-func (c *Client) Older(ctx context.Context, s Schema, lineage uint64) ([]Older, error) {
+// Older counts the rows that readers see of lineages before the given one, in tables whose versions are those of
+// checkpoints.
+func (c *Client) Older(ctx context.Context, tables []*pipeline.Table, lineage uint64) ([]Older, error) {
 	var list []Older
-	for _, t := range older(s) {
+	for _, t := range tables {
 		o := Older{Table: t.Name}
 		sql := "SELECT count() FROM " + c.table(t.Name) + " FINAL WHERE is_deleted = 0 AND version < ?"
 		if err := c.conn.QueryRow(ctx, sql, pipeline.Version(lineage, 0)).Scan(&o.Rows); err != nil {
@@ -98,8 +88,8 @@ func (c *Client) Older(ctx context.Context, s Schema, lineage uint64) ([]Older, 
 }
 
 // HasOlder reports whether any row, seen or replaced, is of a lineage before the given one.
-func (c *Client) HasOlder(ctx context.Context, s Schema, lineage uint64) (bool, error) {
-	for _, t := range older(s) {
+func (c *Client) HasOlder(ctx context.Context, tables []*pipeline.Table, lineage uint64) (bool, error) {
+	for _, t := range tables {
 		var n uint64
 		sql := "SELECT count() FROM (SELECT 1 FROM " + c.table(t.Name) + " WHERE version < ? LIMIT 1)"
 		if err := c.conn.QueryRow(ctx, sql, pipeline.Version(lineage, 0)).Scan(&n); err != nil || n > 0 {
@@ -114,8 +104,8 @@ const mutationPoll = 500 * time.Millisecond
 
 // RemoveOlder removes all rows of lineages before the given one, seen or replaced, and waits until the server has done
 // so. Doing it again is harmless. progress is told the table and how many of its parts are left.
-func (c *Client) RemoveOlder(ctx context.Context, s Schema, lineage uint64, progress func(table string, parts int64)) error {
-	for _, t := range older(s) {
+func (c *Client) RemoveOlder(ctx context.Context, tables []*pipeline.Table, lineage uint64, progress func(table string, parts int64)) error {
+	for _, t := range tables {
 		sql := fmt.Sprintf("ALTER TABLE %s DELETE WHERE version < %d SETTINGS mutations_sync = 0", c.table(t.Name), pipeline.Version(lineage, 0))
 		if err := c.Exec(ctx, sql); err != nil {
 			return fmt.Errorf("remove older rows of %s: %w", t.Name, err)
