@@ -102,7 +102,7 @@ func TestCommandsForOperators(t *testing.T) {
 	})
 	t.Run("examples", func(t *testing.T) {
 		_, rest, _ := strings.Cut(runCommand().Long, "A minimal zyklus.yaml:\n\n")
-		example, _, _ := strings.Cut(rest, "\n\nTopics")
+		example, _, _ := strings.Cut(rest, "\n\n")
 		_, text, _ := cli(t, "config", "schema")
 		schema := compileSchema(t, text)
 		deployed, err := os.ReadFile(deploy(t, "some", "events", "127.0.0.1:1", "127.0.0.1:2", "currency: USD").config)

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"reflect"
 	"strings"
 	"time"
@@ -89,11 +90,7 @@ func (f field) plain() any {
 		return reflect.ValueOf(p).Elem().Interface()
 	case *time.Duration:
 		return formatDuration(*p)
-	case *Size:
-		return p.String()
-	case *Date:
-		return p.String()
-	case *Secret:
+	case fmt.Stringer: // secrets redact themselves
 		return p.String()
 	default:
 		panic("BUG: " + f.key + " has a type that cannot be written")
