@@ -10,7 +10,6 @@ import (
 const (
 	metaKey     = 0
 	customerKey = 1
-	metaFormat  = 2
 )
 
 // Checkpoint encodes all touched customers and returns what the transaction is to hold. The result aliases the Task and
@@ -211,12 +210,10 @@ func (t *Task) markDirty(slot uint32) {
 
 // appendMeta encodes what belongs to the partition as a whole.
 func (t *Task) appendMeta(dst []byte) []byte {
-	dst = append(dst, metaFormat)
-	dst = AppendUint(AppendUint(dst, t.lineage), t.number)
-	dst = AppendUint(dst, uint64(t.acked))
-	dst = AppendInt(AppendInt(AppendInt(dst, t.position), t.clock), t.heard)
-	dst = AppendUint64(dst, t.job.digest)
-	return AppendInt(dst, t.watermark)
+	return (&Meta{
+		Lineage: t.lineage, Number: t.number, Acked: t.acked, Position: t.position, Clock: t.clock, Heard: t.heard,
+		Digest: t.job.digest, Watermark: t.watermark,
+	}).append(dst)
 }
 
 // Restore takes one record of the changelog, in the order of the log. Keys are never deleted: a nil value is an error.
@@ -234,28 +231,21 @@ func (t *Task) Restore(key, value []byte) error {
 }
 
 func (t *Task) readMeta(value []byte) error {
-	r := Reader{b: value}
-	format := r.Byte()
-	if format == 0 || format > metaFormat {
-		return fmt.Errorf("%w: partition record of format %d, this binary reads up to %d", errCorrupt, format, metaFormat)
+	m, err := ReadMeta(value)
+	if err != nil {
+		return err
 	}
-	t.lineage, t.number, t.acked = r.Uint(), r.Uint(), int64(r.Uint())
-	t.position, t.clock, t.heard = r.Int(), r.Int(), r.Int()
-	if digest := r.Uint64(); digest != t.job.digest && r.Err() == nil {
+	t.lineage, t.number, t.acked = m.Lineage, m.Number, m.Acked
+	t.position, t.clock, t.heard = m.Position, m.Clock, m.Heard
+	if m.Digest != t.job.digest {
 		return fmt.Errorf("the state was written under other lifecycles, another artefact or another time zone; "+
-			"run with those, or start again with a new group and database (digest %x, now %x)", digest, t.job.digest)
+			"run with those, begin a new lineage with zyklus admin rebuild, or start again with a new group and database (digest %x, now %x)", m.Digest, t.job.digest)
 	}
-	t.watermark = t.clock - t.job.Lateness // of format 1
-	if format > 1 {
-		t.watermark = r.Int()
-	}
+	t.watermark = t.job.Watermark(&m)
 	if t.job.held {
 		t.hold = Hold{Clock: t.clock, Settled: t.watermark + t.job.Lateness}
 	}
-	if t.watermark > t.clock || t.number == 0 || t.number>>lineageShift != 0 || t.lineage == 0 || t.lineage>>(63-lineageShift) != 0 || t.position < -1 || !instant(t.clock) || !instant(t.heard) {
-		return fmt.Errorf("%w: partition record out of range", errCorrupt)
-	}
-	return r.Err()
+	return nil
 }
 
 func (t *Task) restoreCustomer(id, value []byte) error {

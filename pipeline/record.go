@@ -123,6 +123,14 @@ func (c *Customer) decodeSettled(id, src []byte) error {
 		return nil
 	}
 	r := Reader{b: src}
+	if err := c.decodeHead(&r); err != nil {
+		return err
+	}
+	return c.readSections(&r)
+}
+
+// decodeHead reads what comes before the sections.
+func (c *Customer) decodeHead(r *Reader) error {
 	c.AsOf = r.Int()
 	t := &c.Totals
 	for _, v := range [...]*int64{&t.Orders, &t.Net, &t.Refunded, &t.FirstOrderAt, &t.LastOrderAt, &t.PurchaseDays} {
@@ -137,10 +145,10 @@ func (c *Customer) decodeSettled(id, src []byte) error {
 	}
 	for i := range c.Phases {
 		p := &c.Phases[i]
-		p.Stay, p.Previous = readStay(&r), readStay(&r)
+		p.Stay, p.Previous = readStay(r), readStay(r)
 		p.Older, p.Rule = int(r.Byte()), int(r.Byte())
 	}
-	return c.readSections(&r)
+	return nil
 }
 
 func (c *Customer) readSections(r *Reader) error {

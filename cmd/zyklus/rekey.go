@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -97,6 +98,28 @@ func checkTopics(ctx context.Context, cfg *config.Config) error {
 		}
 	}
 	return nil
+}
+
+// describeTopics says what the topics of all stages are and should be, each once.
+func describeTopics(ctx context.Context, cfg *config.Config) (topics []kafka.TopicState, err error) {
+	stages := []kafka.Options{kafkaOptions(cfg)}
+	if cfg.Rekeyed() {
+		for _, s := range cfg.Inputs() {
+			stages = append(stages, rekeyOptions(cfg, &s))
+		}
+	}
+	for _, o := range stages {
+		list, err := kafka.DescribeTopics(ctx, o)
+		if err != nil {
+			return nil, err
+		}
+		for _, t := range list {
+			if !slices.ContainsFunc(topics, func(have kafka.TopicState) bool { return have.Name == t.Name }) {
+				topics = append(topics, t)
+			}
+		}
+	}
+	return topics, nil
 }
 
 // ensureTopics creates the internal topics of all stages. Topics of sources belong to their producers, except on an

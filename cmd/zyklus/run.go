@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"os"
 	"time"
@@ -17,6 +16,7 @@ import (
 func configured(cmd *cobra.Command) func() (*config.Config, *slog.Logger, error) {
 	path := cmd.Flags().String("config", "", "configuration file (YAML); every setting can also be given as ZYKLUS_SECTION_KEY in the environment")
 	flags := config.RegisterFlags(cmd.Flags())
+	completeConfig(cmd)
 	return func() (*config.Config, *slog.Logger, error) {
 		cfg, err := config.Load(*path, os.Environ(), flags)
 		if err != nil {
@@ -104,28 +104,4 @@ func run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 	}
 	log.Info("stopped", "after", time.Since(begin).Round(time.Second))
 	return nil
-}
-
-func migrateCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use: "migrate", Short: "Create or update topics and tables", Args: noArguments,
-		Long: `Create the internal topics and the ClickHouse database, tables and views, or bring them up to date: missing
-columns are added, comments corrected, views replaced. Nothing is dropped and no type is changed. Running it again
-changes nothing. The input topic must exist already, except on an embedded broker. Topics that exist are not changed:
-what is not as it should be is refused or, if it is only a risk, printed as advice.`,
-	}
-	load := configured(cmd)
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		cfg, log, err := load()
-		if err != nil {
-			return err
-		}
-		p, err := startParts(cmd.Context(), cfg, log)
-		if err != nil {
-			return err
-		}
-		defer p.stop()
-		return migrate(cmd.Context(), cfg, log, func(step string) { _, _ = fmt.Fprintln(cmd.OutOrStdout(), step) })
-	}
-	return cmd
 }

@@ -153,7 +153,7 @@ func migrate(ctx context.Context, cfg *config.Config, log *slog.Logger, progress
 	if err := ensureTopics(ctx, cfg); err != nil {
 		return err
 	}
-	topics, err := kafka.DescribeTopics(ctx, kafkaOptions(cfg))
+	topics, err := describeTopics(ctx, cfg)
 	if err != nil {
 		return err
 	}

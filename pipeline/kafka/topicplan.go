@@ -21,25 +21,26 @@ const (
 
 // TopicState says what one topic is and in what it is not as it should be.
 type TopicState struct {
-	Name   string
-	Use    string // one of the constants above
-	Exists bool
+	Name   string `json:"name"`
+	Use    string `json:"use"` // one of the constants above
+	Exists bool   `json:"exists"`
 	// Partitions that it has, and those that it should have: as many as the input. 0 where nothing is known.
-	Partitions, WantPartitions int
-	Replicas                   int // least number of any partition; 0 if unknown
+	Partitions     int `json:"partitions"`
+	WantPartitions int `json:"want_partitions"`
+	Replicas       int `json:"replicas"` // least number of any partition; 0 if unknown
 	// Hidden is why its settings could not be read, empty if they were: the right to describe them, which is not needed
 	// to run, is missing. Deviations of settings are then unknown.
-	Hidden     string
-	Deviations []Deviation
+	Hidden     string      `json:"hidden,omitempty"`
+	Deviations []Deviation `json:"deviations"`
 }
 
 // Deviation is one respect in which a topic is not as it should be.
 type Deviation struct {
-	Setting string // a topic's setting such as cleanup.policy, or "exists", "partitions", "replicas"
-	Have    string
-	Want    string
-	Fatal   bool   // nothing runs with it; else it is a risk that may be taken knowingly
-	Text    string // one line: what is wrong, what follows and what to do
+	Setting string `json:"setting"` // a topic's setting such as cleanup.policy, or "exists", "partitions", "replicas"
+	Have    string `json:"have"`
+	Want    string `json:"want"`
+	Fatal   bool   `json:"fatal"` // nothing runs with it; else it is a risk that may be taken knowingly
+	Text    string `json:"text"`  // one line: what is wrong, what follows and what to do
 }
 
 // Err returns the first deviation with which nothing may run as an error, nil if there is none.

@@ -53,13 +53,7 @@ func EnsureTopics(ctx context.Context, o Options, inputPartitions int32) error {
 }
 
 func (o *Options) create(ctx context.Context, adm *kadm.Client, t *TopicState, partitions int32) error {
-	settings := map[string]*string{}
-	for _, s := range o.wanted(t.Use) {
-		if !s.unset {
-			settings[s.key] = kadm.StringPtr(s.want)
-		}
-	}
-	_, err := adm.CreateTopic(ctx, partitions, o.Replication, settings, t.Name)
+	_, err := adm.CreateTopic(ctx, partitions, o.Replication, o.created(t.Use), t.Name)
 	switch {
 	case err == nil, errors.Is(err, kerr.TopicAlreadyExists):
 		return nil
@@ -70,6 +64,17 @@ func (o *Options) create(ctx context.Context, adm *kadm.Client, t *TopicState, p
 			t.Use, t.Name, o.Replication, lineError{err})
 	}
 	return fmt.Errorf("create %s topic %s with %d partitions: %w", t.Use, t.Name, partitions, lineError{err})
+}
+
+// created are the settings that a topic is created with.
+func (o *Options) created(use string) map[string]*string {
+	settings := map[string]*string{}
+	for _, s := range o.wanted(use) {
+		if !s.unset {
+			settings[s.key] = kadm.StringPtr(s.want)
+		}
+	}
+	return settings
 }
 
 // awaitTopics checks the topics once the brokers know all that were just created.

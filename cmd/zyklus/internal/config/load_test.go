@@ -280,13 +280,21 @@ func TestReferenceNamesEverySetting(t *testing.T) {
 	if err := config.Reference(&b); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"group: zyklus\n", "environment ZYKLUS_SOURCE_MAX_RECORD", "flag --libchdb", "one of wall, events", "ZYKLUS_LIBCHDB"} {
+	for _, want := range []string{"### `group`\n\nconsumer group", "default `zyklus`\n", "environment `ZYKLUS_SOURCE_MAX_RECORD`", "flag `--libchdb`", "one of `wall`, `events`", "ZYKLUS_LIBCHDB"} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("%q is missing in\n%s", want, &b)
 		}
 	}
-	if strings.Contains(b.String(), "    .\n") {
+	if strings.Contains(b.String(), "\n\n.\n") {
 		t.Error("a setting has no doc")
+	}
+	for _, key := range config.Keys() {
+		if strings.Count(b.String(), "\n### `"+key+"`\n") != 1 {
+			t.Errorf("%s is not there once", key)
+		}
+	}
+	if n := strings.Count(b.String(), "\n## General\n"); n != 1 {
+		t.Errorf("%d sections of general settings", n)
 	}
 }
 

@@ -45,24 +45,44 @@ func (c Config) derived(key string) string {
 	return "default"
 }
 
-// Reference writes all settings with type, default, environment variable, flag and meaning.
+// Reference writes all settings as Markdown, with type, default, environment variable, flag and meaning.
 func Reference(w io.Writer) error {
 	out := bufio.NewWriter(w)
+	fmt.Fprint(out, `# Configuration of Zyklus
+
+A setting comes from its default, the YAML file, the environment or a flag; later ones win. Every setting can be given as
+`+"`--set section.key=value`"+`. Secrets are refused there, because flags are seen by all users of the machine.
+
+Of several sources, `+"`sources.NAME.KEY`"+` is a setting of each, and `+"`source.KEY`"+` what they have in common.
+`)
 	defaults := Default()
-	for i, f := range fields(&defaults) {
-		if i > 0 {
-			fmt.Fprintln(out)
+	list, section := fields(&defaults), "?"
+	slices.SortStableFunc(list, func(a, b field) int { // what is of no section comes first
+		return min(strings.Count(a.key, "."), 1) - min(strings.Count(b.key, "."), 1)
+	})
+	for _, f := range list {
+		if name, _ := splitKey(f.key); name != section {
+			section = name
+			fmt.Fprintf(out, "\n## %s\n", cmp.Or(section, "General"))
 		}
-		fmt.Fprintf(out, "%s: %s\n    %s.\n    %s; environment %s", f.key, f.yaml(), f.doc, f.typ(), f.env)
-		if f.flag != "" {
-			fmt.Fprintf(out, "; flag --%s", f.flag)
-		}
-		if f.oneOf != nil {
-			fmt.Fprintf(out, "; one of %s", strings.Join(f.oneOf, ", "))
-		}
-		fmt.Fprintln(out)
+		f.reference(out)
 	}
 	return out.Flush()
+}
+
+func (f field) reference(out io.Writer) {
+	fmt.Fprintf(out, "\n### `%s`\n\n%s.\n\n- %s", f.key, f.doc, f.typ())
+	if f.oneOf != nil {
+		fmt.Fprintf(out, ", one of `%s`", strings.Join(f.oneOf, "`, `"))
+	}
+	if text := f.yaml(); text != `""` {
+		fmt.Fprintf(out, "; default `%s`", text)
+	}
+	fmt.Fprintf(out, "\n- environment `%s`", f.env)
+	if f.flag != "" {
+		fmt.Fprintf(out, ", flag `--%s`", f.flag)
+	}
+	fmt.Fprintln(out)
 }
 
 // yaml writes the value of a setting.

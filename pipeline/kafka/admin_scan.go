@@ -1,0 +1,203 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"zyklus/pipeline"
+)
+
+// Scan reads partitions of the changelog from their start to the end that they have when it begins: all that is
+// committed by then, whole transactions only. It may run beside the owners of the partitions.
+type Scan struct {
+	// Partitions are those to read; nil for all.
+	Partitions []int32
+	// Each takes one record, in the order of the log within a partition. Its bytes are overwritten afterwards. An error
+	// ends the scan.
+	Each func(partition int32, key, value []byte) error
+	// Progress, which may be nil, is told how many of the offsets have been passed. Compaction leaves gaps, so records
+	// are fewer.
+	Progress func(done, total int64)
+
+	tail int64 // if positive, only so many last offsets of each partition
+}
+
+// Scan runs s.
+func (a *Admin) Scan(ctx context.Context, s Scan) error {
+	if s.Partitions == nil {
+		var err error
+		if s.Partitions, err = a.Partitions(ctx); err != nil {
+			return err
+		}
+	}
+	starts, ends, err := a.bounds(ctx, a.o.ChangelogTopic, s.Partitions)
+	if err != nil {
+		return err
+	}
+	r := scanning{a: a, scan: &s, next: map[int32]int64{}, ends: ends}
+	at := map[int32]kgo.Offset{}
+	for p, start := range starts {
+		if s.tail > 0 {
+			start = max(start, ends[p]-s.tail)
+		}
+		if start < ends[p] {
+			r.next[p], at[p] = start, kgo.NewOffset().At(start)
+			r.total += ends[p] - start
+		}
+	}
+	if len(at) == 0 {
+		return nil
+	}
+	cl, err := a.o.newClient("scan", slog.New(slog.DiscardHandler),
+		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{a.o.ChangelogTopic: at}),
+		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.KeepControlRecords(), // the last record is a transaction marker
+		kgo.FetchMaxBytes(a.o.FetchMaxBytes),
+		kgo.FetchMaxPartitionBytes(min(4<<20, a.o.FetchMaxBytes)),
+		kgo.FetchMaxWait(fetchWait),
+	)
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	return r.run(ctx, cl)
+}
+
+// scanning is a scan under way. A partition is in next until its end is reached.
+type scanning struct {
+	a           *Admin
+	scan        *Scan
+	next, ends  map[int32]int64
+	done, total int64
+}
+
+// silence is how long no partition may answer before the scan is given up.
+const silence = time.Minute
+
+func (r *scanning) run(ctx context.Context, cl *kgo.Client) error {
+	heard := time.Now()
+	for len(r.next) > 0 {
+		poll, cancel := context.WithTimeout(ctx, time.Second)
+		fs := cl.PollRecords(poll, r.a.o.MaxPoll)
+		cancel()
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		for _, e := range fs.Errors() {
+			if !errors.Is(e.Err, context.DeadlineExceeded) {
+				return fmt.Errorf("read %s partition %d: %w", e.Topic, e.Partition, r.a.o.deny(e.Err))
+			}
+		}
+		for it := fs.RecordIter(); !it.Done(); {
+			heard = time.Now()
+			if err := r.record(it.Next()); err != nil {
+				return err
+			}
+		}
+		if time.Since(heard) > silence {
+			return fmt.Errorf("read %s: no broker has answered for %s; %d of %d offsets were read", r.a.o.ChangelogTopic, silence, r.done, r.total)
+		}
+		if r.scan.Progress != nil {
+			r.scan.Progress(r.done, r.total)
+		}
+	}
+	return nil
+}
+
+func (r *scanning) record(rec *kgo.Record) error {
+	next, open := r.next[rec.Partition]
+	if !open || rec.Offset < next {
+		return nil
+	}
+	end := r.ends[rec.Partition]
+	after := min(rec.Offset+1, end)
+	r.done += after - next
+	r.next[rec.Partition] = after
+	if after == end {
+		delete(r.next, rec.Partition)
+	}
+	if rec.Attrs.IsControl() || rec.Offset >= end {
+		return nil
+	}
+	if err := r.scan.Each(rec.Partition, rec.Key, rec.Value); err != nil {
+		return fmt.Errorf("%s partition %d offset %d: %w", rec.Topic, rec.Partition, rec.Offset, err)
+	}
+	return nil
+}
+
+// deny explains an error about rights; others are as they are.
+func (o *Options) deny(err error) error {
+	if refused(err) {
+		return o.explain(err)
+	}
+	return err
+}
+
+// firstTail is how many of a changelog's last offsets are looked at first: the partition's own record is the last of a
+// transaction. What an aborted transaction left behind it makes the next look longer.
+const firstTail = 8
+
+// Metas returns the last partition's own record of each partition of the changelog: none for one without a checkpoint,
+// and none at all if there is no changelog.
+func (a *Admin) Metas(ctx context.Context) (map[int32]*pipeline.Meta, error) {
+	have, err := a.adm.ListTopics(ctx, a.o.ChangelogTopic)
+	if err != nil {
+		return nil, a.o.explain(err)
+	}
+	metas := map[int32]*pipeline.Meta{}
+	if errors.Is(have[a.o.ChangelogTopic].Err, kerr.UnknownTopicOrPartition) {
+		return metas, nil
+	}
+	partitions, err := a.Partitions(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for tail := int64(firstTail); len(partitions) > 0; tail *= 16 {
+		starts, ends, err := a.bounds(ctx, a.o.ChangelogTopic, partitions)
+		if err != nil {
+			return nil, err
+		}
+		err = a.Scan(ctx, Scan{Partitions: partitions, tail: tail, Each: func(p int32, key, value []byte) error {
+			return keepMeta(metas, p, key, value)
+		}})
+		if err != nil {
+			return nil, err
+		}
+		var missing []int32
+		for _, p := range partitions {
+			if metas[p] == nil && ends[p]-starts[p] > tail {
+				missing = append(missing, p)
+			}
+		}
+		partitions = missing
+	}
+	return metas, nil
+}
+
+func keepMeta(metas map[int32]*pipeline.Meta, partition int32, key, value []byte) error {
+	if customer, err := pipeline.ChangelogKey(key); err != nil || customer != nil {
+		return err
+	}
+	m, err := pipeline.ReadMeta(value)
+	if err == nil {
+		metas[partition] = &m
+	}
+	return err
+}
+
+// Sizes returns how many offsets partitions of the changelog span.
+func (a *Admin) Sizes(ctx context.Context, partitions []int32) (map[int32]int64, error) {
+	starts, ends, err := a.bounds(ctx, a.o.ChangelogTopic, partitions)
+	sizes := map[int32]int64{}
+	for p, end := range ends {
+		sizes[p] = end - starts[p]
+	}
+	return sizes, err
+}
