@@ -318,7 +318,7 @@ func RecordWeight(value []byte) (Weight, error) {
 // Projected returns the tables whose rows have the versions of checkpoints: those that a Task writes, but for the table of
 // checkpoints itself.
 func (j *Job) Projected() []*Table {
-	return append([]*Table{j.customers, j.transitions}, j.history...)
+	return slices.DeleteFunc(j.written(), func(t *Table) bool { return t == j.checkpoints })
 }
 
 // Republish marks the rows of all customers as to be written again, under the versions that they have. It is called

@@ -28,7 +28,7 @@ func lagCommand() *cobra.Command {
   STORED     version up to which ClickHouse has all rows
 
 The offsets committed to the group are written for other tools and are in the JSON only. If ClickHouse does not answer,
-the rest is told without it.`,
+the rest is told without it. Where sources are re-keyed, their topics come first; of them only the offsets are known.`,
 		Example: "  zyklus admin lag --config zyklus.yaml\n  zyklus admin lag -o json | jq '[.partitions[].lag] | add'",
 	}
 	open, format := siteCommand(cmd, brokerMostly), answering(cmd)
@@ -78,6 +78,9 @@ func (s *site) lag(ctx context.Context, now time.Time) (*lagReport, error) {
 	}
 	topic := s.kafka.Options().Topic
 	r := &lagReport{Group: s.cfg.Group, At: output.Instant(now), Partitions: []partitionLag{}, Notices: []string{}}
+	if err := s.stageLags(ctx, r); err != nil {
+		return nil, err
+	}
 	stored, err := s.stored(ctx, topic)
 	if err != nil {
 		r.note("without ClickHouse: %v", err)
@@ -97,6 +100,32 @@ func (s *site) lag(ctx context.Context, now time.Time) (*lagReport, error) {
 		return r, nil
 	}
 	return r, s.noteRebuild(ctx, r, topic, stored)
+}
+
+// stageLags adds the sources that the re-keying stage reads.
+func (s *site) stageLags(ctx context.Context, r *lagReport) error {
+	if !s.cfg.Rekeyed() {
+		return nil
+	}
+	for _, source := range s.cfg.Inputs() {
+		admin, err := kafka.NewAdmin(ctx, rekeyOptions(s.cfg, &source))
+		if err != nil {
+			return err
+		}
+		lags, err := admin.GroupLags(ctx)
+		admin.Close()
+		if err != nil {
+			return fmt.Errorf("source %s: %w", source.Name, err)
+		}
+		for i := range lags {
+			l := &lags[i]
+			at := max(l.Committed, l.Start)
+			r.Partitions = append(r.Partitions, partitionLag{
+				Source: source.Topic, Partition: l.Partition, End: l.End, Position: at, Lag: max(l.End-at, 0), GroupOffset: l.Committed,
+			})
+		}
+	}
+	return nil
 }
 
 // stored asks ClickHouse how far each partition has been written.

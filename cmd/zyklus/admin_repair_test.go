@@ -74,7 +74,7 @@ func TestRepairCDNOW(t *testing.T) {
 	}
 	same := func(when string) {
 		t.Helper()
-		for _, table := range []string{"v_customers", "v_orders", "v_phase_transitions"} {
+		for _, table := range []string{"v_customers", "v_customer_days", "v_orders", "v_phase_transitions"} {
 			sql := "SELECT * FROM " + table + " ORDER BY ALL"
 			diffLines(t, table+" of the control run and "+when, control.mustQuery(t, sql), d.mustQuery(t, sql))
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"strings"
 	"testing"
@@ -83,6 +84,16 @@ func TestRekeyed(t *testing.T) {
 	if code := p.stop(20 * time.Second); code != 0 {
 		t.Errorf("run ended with %d\n%s", code, tail(p.log.String(), 20))
 	}
+	lags := map[string]int{}
+	for _, l := range answer[lagReport](t, "admin", "lag", "--config", d.config).Partitions {
+		if lags[l.Source]++; l.Lag != 0 || l.End == 0 {
+			t.Errorf("lag: %+v", l)
+		}
+	}
+	if want := map[string]int{ordersTopic: ordersPartitions, webTopic: webPartitions, "zyklus-scattered-events": 5}; !maps.Equal(lags, want) {
+		t.Errorf("partitions of %v, want %v", lags, want)
+	}
+	succeed(t, "migrate", "check", "--config", d.config)
 	control := r.control("control", at)
 	for _, table := range []struct{ name, key string }{
 		{"v_customers", "customer_id"}, {"v_phase_transitions", "lifecycle, customer_id, at"}, {"v_orders", "customer_id, order_id"},

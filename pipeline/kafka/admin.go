@@ -95,6 +95,23 @@ func (l *Lag) Records() int64 { return max(l.End-l.Position(), 0) }
 
 // Lags returns how far each partition of the input topic is. A changelog that is missing counts as empty.
 func (a *Admin) Lags(ctx context.Context) ([]Lag, error) {
+	lags, err := a.GroupLags(ctx)
+	if err != nil {
+		return nil, err
+	}
+	metas, err := a.Metas(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for i := range lags {
+		lags[i].Meta = metas[lags[i].Partition]
+	}
+	return lags, nil
+}
+
+// GroupLags is Lags without the changelog, for the re-keying stage, whose state is of another kind: what is known is the
+// offset committed to the group, which may be a second old.
+func (a *Admin) GroupLags(ctx context.Context) ([]Lag, error) {
 	partitions, err := a.partitions(ctx, a.o.Topic)
 	if err != nil {
 		return nil, err
@@ -107,13 +124,9 @@ func (a *Admin) Lags(ctx context.Context) ([]Lag, error) {
 	if err != nil {
 		return nil, a.o.explain(err)
 	}
-	metas, err := a.Metas(ctx)
-	if err != nil {
-		return nil, err
-	}
 	var lags []Lag
 	for _, p := range partitions {
-		l := Lag{Partition: p, Start: starts[p], End: ends[p], Committed: -1, Meta: metas[p]}
+		l := Lag{Partition: p, Start: starts[p], End: ends[p], Committed: -1}
 		if o, ok := committed.Lookup(a.o.Topic, p); ok && o.Err == nil {
 			l.Committed = o.At
 		}

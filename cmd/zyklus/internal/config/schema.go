@@ -90,6 +90,11 @@ func (f field) plain() any {
 		return reflect.ValueOf(p).Elem().Interface()
 	case *time.Duration:
 		return formatDuration(*p)
+	case *Secret:
+		if p.file != "" {
+			return "" // it is where the next setting says
+		}
+		return p.String()
 	case secretFile:
 		return p.secret.file
 	case fmt.Stringer: // secrets redact themselves
