@@ -2,6 +2,9 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -42,9 +45,16 @@ func embeddedClickHouseCommand() *cobra.Command {
 
 func embeddedBrokerCommand() *cobra.Command {
 	var o embedded.BrokerOptions
+	var topics []string
 	cmd := &cobra.Command{
 		Use: "broker", Short: "A Kafka broker", Args: noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		Long: `Run a Kafka broker of one node: groups, transactions, compaction, for trials and tests. Topics are not created by
+asking for them; --topic creates those of sources.`,
+		Example: "  zyklus embedded broker --data-dir kafka --topic shop-events:4",
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if o.Topics, err = parseTopics(topics); err != nil {
+				return usageError{err}
+			}
 			if err := free(o.Addr, "--listen"); err != nil {
 				return err
 			}
@@ -53,5 +63,20 @@ func embeddedBrokerCommand() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&o.Addr, "listen", "127.0.0.1:9092", "address to listen on; port 0 chooses one")
 	cmd.Flags().StringVar(&o.DataDir, "data-dir", "", "directory of topics and offsets; without it they are kept in memory")
+	cmd.Flags().StringArrayVar(&topics, "topic", nil, "topic to create if it does not exist, with its number of partitions, such as events:4; may be repeated")
 	return cmd
+}
+
+// parseTopics reads NAME:PARTITIONS.
+func parseTopics(list []string) (map[string]int32, error) {
+	topics := map[string]int32{}
+	for _, text := range list {
+		name, partitions, _ := strings.Cut(text, ":")
+		n, err := strconv.ParseInt(partitions, 10, 32)
+		if err != nil || n < 1 || n > 1000 || name == "" {
+			return nil, fmt.Errorf("--topic %q is not a name and 1 to 1000 partitions, such as events:4", text)
+		}
+		topics[name] = int32(n)
+	}
+	return topics, nil
 }

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"time"
 
@@ -31,6 +32,9 @@ type BrokerOptions struct {
 	// Partitions is the number of partitions of topics created without one. The
 	// default is 10.
 	Partitions int
+	// Topics are created if they do not exist yet, each with its number of
+	// partitions.
+	Topics map[string]int32
 	// Configs are broker configurations, over those of this package: heartbeats
 	// of consumer groups every 200 ms, so that they rebalance fast; log
 	// cleaning, which is compaction and retention, every minute. Cleaning reads
@@ -74,6 +78,16 @@ func StartBroker(opts BrokerOptions) (*Broker, error) {
 		if err := abortOpen(door); err != nil {
 			cluster.Close()
 			return nil, fmt.Errorf("embedded broker on %s: recover from the last end: %w", addr, err)
+		}
+	}
+	for _, topic := range slices.Sorted(maps.Keys(opts.Topics)) {
+		if cluster.TopicInfo(topic) != nil {
+			continue
+		}
+		settings := map[string]string{"message.timestamp.type": "LogAppendTime"}
+		if err := cluster.CreateTopic(topic, opts.Topics[topic], settings); err != nil {
+			cluster.Close()
+			return nil, fmt.Errorf("embedded broker on %s: create topic %s: %w", addr, topic, err)
 		}
 	}
 	b := &Broker{cluster: cluster, addr: cluster.ListenAddrs()[0], stopped: make(chan struct{})}
