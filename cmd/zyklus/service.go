@@ -32,6 +32,8 @@ type service struct {
 	rekeys  []*kafka.Runner    // of the re-keying stage; none if the one source is keyed by customer
 	copies  []*kafka.Projector // of dead letters and alerts
 	http    net.Listener
+
+	restoring *restoreBar // nil if standard error is no terminal
 }
 
 // newService connects and checks everything that must be there, so that what is wrong is said before anything runs.
@@ -68,6 +70,9 @@ func (s *service) prepare(ctx context.Context) (err error) {
 		return err
 	}
 	deps.Registerer = s.metrics
+	if bar := newRestoreBar(); bar != nil {
+		deps.Restoring, s.restoring = bar.report, bar
+	}
 	if s.runner, err = kafka.New(kafkaOptions(cfg), deps); err != nil {
 		return err
 	}
@@ -129,6 +134,7 @@ func (s *service) ready() error {
 }
 
 func (s *service) close() {
+	s.restoring.end()
 	if s.client == nil {
 		return
 	}

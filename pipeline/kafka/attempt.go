@@ -102,7 +102,7 @@ func (a *attempt) restore() error {
 	case <-s.soft.Done():
 		return s.soft.Err()
 	}
-	r := restore{o: &s.r.o, partition: s.partition, log: s.log, apply: a.task.Restore}
+	r := restore{o: &s.r.o, partition: s.partition, log: s.log, apply: a.task.Restore, report: s.r.d.Restoring}
 	if err := r.run(s.soft, a.txn.cl); err != nil {
 		return fmt.Errorf("restore: %w", s.denied(err))
 	}

@@ -19,6 +19,7 @@ type restore struct {
 	partition int32
 	log       *slog.Logger
 	apply     func(key, value []byte) error
+	report    func(partition int32, done, total int64) // may be nil
 
 	start, end int64 // offsets; end is the first one after what is to be read
 	next       int64
@@ -80,7 +81,9 @@ func (r *restore) read(ctx context.Context, cl *kgo.Client) error {
 				return err
 			}
 		}
-		if time.Since(r.told) >= progressEvery {
+		if r.report != nil {
+			r.report(r.partition, r.next-r.start, r.end-r.start)
+		} else if time.Since(r.told) >= progressEvery {
 			r.tell("restoring")
 		}
 	}

@@ -34,6 +34,9 @@ type Deps struct {
 	Job *pipeline.Job
 	// Healthy reports why the Sink does not take rows now, nil if it does. Ready asks it. It may be nil.
 	Healthy func() error
+	// Restoring is told, by several goroutines, how many records of a partition's changelog have been restored. Without
+	// it, log lines tell. It may be nil.
+	Restoring func(partition int32, done, total int64)
 	// Crash is called at the steps of a checkpoint, for tests that kill the process there: `encoded`, `produced` (not
 	// committed yet), `committed`, and `written` (rows are stored, not acknowledged yet). It may be nil.
 	Crash func(step string)
