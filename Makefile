@@ -1,4 +1,4 @@
-.PHONY: demo test race lint fuzz bench build
+.PHONY: demo test race lint fuzz bench build docs
 
 demo:  ## the main job on embedded parts
 	go run ./cmd/zyklus demo
@@ -22,3 +22,6 @@ bench: ## cost of each stage
 
 build: ## one static binary
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o dist/zyklus ./cmd/zyklus
+
+docs:  ## what is generated from the code
+	go run ./cmd/zyklus config reference > cmd/zyklus/CONFIG.md

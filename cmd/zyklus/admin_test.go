@@ -192,7 +192,7 @@ func TestReadmesNameWhatIs(t *testing.T) {
 	}
 	quoted := regexp.MustCompile("`([a-z_]+\\.[a-z_.]+)`")
 	command := regexp.MustCompile(`(?m)zyklus ((?:[a-z]+ ?)+)`)
-	for _, name := range []string{"README.md", "bench/README.md"} {
+	for _, name := range []string{"README.md", "bench/README.md", "cmd/zyklus/TUTORIAL.md", "cmd/zyklus/CONFIG.md", "pipeline/DESIGN.md"} {
 		text, err := os.ReadFile(filepath.Join("..", "..", name))
 		if err != nil {
 			t.Fatal(err)
