@@ -16,7 +16,8 @@
 //
 //   - The position inside the state is the only truth. The group client knows who owns which partition and fetches
 //     nothing; records come through a second client, the feed, which reads each partition from the exact offset that
-//     its Task names. Committed group offsets are written for lag tools and never read.
+//     its Task names. Committed group offsets are written for lag tools and never read; their metadata carries what the
+//     members tell each other (note.go).
 //   - A partition is caught up at an instant if everything that it held at that instant has been read. The Runner asks
 //     for the end of all its partitions several times a second and notes when it asked: once a Task has read up to
 //     that end, its clock may advance to the instant of the question, whatever came later. No guess about fetches in

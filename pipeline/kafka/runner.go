@@ -83,6 +83,7 @@ type Runner struct {
 	restores chan struct{} // a token for each restore under way
 	answered atomic.Int64  // Unix nanoseconds of the last answer of the watch
 	guard    *guard        // of the watch alone
+	untold   int           // of the watch alone: how often in a row the group's offsets could not be read
 
 	partitions int // of the topic
 

@@ -41,9 +41,12 @@ func (r *Runner) watch(ctx context.Context) error {
 func (r *Runner) compareNotes(ctx context.Context, sessions []*session) error {
 	notes, err := r.notes(ctx, sessions)
 	if err != nil {
-		r.d.Log.Debug("reading what other members tell", "error", err)
+		if r.untold++; r.untold%60 == 10 { // about once a minute
+			r.d.Log.Warn("the group's offsets cannot be read: a stalled source is not noticed, and a required one holds time", "error", err)
+		}
 		return nil // no answer, no judgement
 	}
+	r.untold = 0
 	partitions := slices.Sorted(maps.Keys(notes))
 	list := make([]note, len(partitions))
 	for i, p := range partitions {
