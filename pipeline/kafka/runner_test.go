@@ -79,7 +79,7 @@ func TestReady(t *testing.T) {
 	}
 	eventually(t, "waits for the sink only", func() error {
 		if err := r.Ready(); !errors.Is(err, sick) {
-			return fmt.Errorf("got %v", err)
+			return fmt.Errorf("got %w", err)
 		}
 		return nil
 	})
