@@ -13,7 +13,9 @@ lint:  ## golangci-lint v2 must be installed
 	golangci-lint run
 
 fuzz:  ## each decoder for half a minute
-	go test ./pipeline/codec -run '^$$' -fuzz FuzzDecode -fuzztime 30s
+	for f in FuzzDecode FuzzCloudEvents FuzzMapped FuzzParseMapping FuzzCSVRecord; do \
+		go test ./pipeline/codec -run '^$$' -fuzz "^$$f$$" -fuzztime 30s || exit 1; \
+	done
 
 bench: ## cost of each stage
 	go test ./pipeline/... ./models/... ./bench/... -run '^$$' -bench . -benchmem

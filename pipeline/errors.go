@@ -31,6 +31,7 @@ const (
 	ErrOrderUnknown                  // an update, refund or cancellation whose order never came
 	ErrOrderTooOld                   // an order older than the ledger remembers: it cannot be told from a repeat
 	ErrNotRekeyed                    // a record of the events' topic that the re-keying stage cannot have written
+	ErrMapping                       // an expression of the mapping that has no value for the record
 	errorKindCount
 )
 
@@ -41,7 +42,7 @@ var errorKindNames = [errorKindCount]string{
 	"none", "null_value", "too_large", "not_json", "truncated", "unknown_event", "no_customer", "no_time",
 	"time_format", "time_too_old", "time_in_future", "no_order_id", "no_amount", "negative_amount",
 	"amount_out_of_range", "unknown_currency", "currency_without_rate", "id_too_long", "order_unknown", "order_too_old",
-	"not_rekeyed",
+	"not_rekeyed", "mapping",
 }
 
 // String returns the kind's stable name.
@@ -63,8 +64,9 @@ type RecordError struct {
 
 func (e *RecordError) Error() string { return e.Kind.String() + ": " + e.Cause }
 
-// ErrIgnored is returned by a decoder for events of ids that are no persons (`guest`, `null` …): counted, not kept.
-var ErrIgnored = errors.New("customer id is ignored by configuration")
+// ErrIgnored is returned by a decoder for events of ids that are no persons (`guest`, `null` …) and for records that a
+// mapping says to ignore: counted, not kept.
+var ErrIgnored = errors.New("the record is ignored by configuration")
 
 // DeadLetter is a record that could not be used, with its cause and its original bytes.
 type DeadLetter struct {

@@ -77,8 +77,10 @@ type Event struct {
 	Known    bool   // Customer is a user id
 
 	OrderID []byte
-	// Amount is money in minor units of the reporting currency: the net value of an order, or what a refund
-	// gives back. HasAmount is false where an event names none (a refund of lines or of the whole order).
+	// Currency is the code of ISO 4217 in upper case that Amount and Lines are in; zero is the reporting currency.
+	Currency [3]byte
+	// Amount is money in minor units of Currency: the net value of an order, or what a refund gives back. HasAmount is
+	// false where an event names none (a refund of lines or of the whole order).
 	Amount    int64
 	HasAmount bool
 	Lines     []Line

@@ -64,7 +64,8 @@ To run it on your own Kafka and ClickHouse, write zyklus.yaml (zyklus run --help
 		SilenceErrors: true,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(demoCommand(), runCommand(), loadCommand(), simulateCommand(), migrateCommand(), versionCommand(), embeddedCommand())
+	root.AddCommand(demoCommand(), runCommand(), loadCommand(), simulateCommand(), migrateCommand(), mappingCommand(),
+		versionCommand(), embeddedCommand())
 	group(root)
 	return root
 }

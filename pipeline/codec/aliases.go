@@ -35,7 +35,13 @@ func aliasTable() []alias {
 		{"Order Cancelled", pipeline.KindOrderCancelled},
 		{"Order Canceled", pipeline.KindOrderCancelled},
 
-		// Segment ecommerce v1.
+		// Segment ecommerce v1, which older integrations still send.
+		{"Viewed Product Category", pipeline.KindProductViewed},
+		{"Viewed Product", pipeline.KindProductViewed},
+		{"Added Product", pipeline.KindCartChanged},
+		{"Removed Product", pipeline.KindCartChanged},
+		{"Viewed Checkout Step", pipeline.KindCheckoutStarted},
+		{"Completed Checkout Step", pipeline.KindCheckoutStarted},
 		{"Completed Order", pipeline.KindOrderCompleted},
 	}
 }

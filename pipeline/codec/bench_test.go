@@ -1,6 +1,7 @@
 package codec
 
 import (
+	"strings"
 	"testing"
 
 	"zyklus/pipeline"
@@ -58,5 +59,39 @@ func TestDecodeAllocatesNothing(t *testing.T) {
 		if n := testing.AllocsPerRun(100, func() { _ = d.Decode(&pipeline.Record{Value: value}, &e) }); n != 0 {
 			t.Errorf("%v allocations for %s", n, value)
 		}
+	}
+}
+
+// BenchmarkFormats compares the formats on one order, in one run.
+func BenchmarkFormats(b *testing.B) {
+	data := `{"order_id":"50314b8e9bcf","total":127.5,"shipping":4.95,"tax":20.36,"currency":"EUR","products":[` +
+		`{"product_id":"sku-10482","category":"shoes/running","price":89.9,"quantity":1},{"product_id":"sku-20011","price":6.145,"quantity":2}]}`
+	plain, err := New(FormatMapping, Options{Currency: "EUR", Mapping: mustMapping(b, []byte(segmentMapping))})
+	if err != nil {
+		b.Fatal(err)
+	}
+	segment := &pipeline.Record{Value: []byte(strings.Replace(record("Order Completed", data), `"total"`, `"revenue"`, 1))}
+	for _, c := range []struct {
+		name string
+		d    Decoder
+		r    *pipeline.Record
+	}{
+		{"segment", decoderOf(b, FormatSegment), segment},
+		{"cloudevents binary", decoderOf(b, FormatCloudEvents), binaryEvent("order.completed", data)},
+		{"cloudevents structured", decoderOf(b, FormatCloudEvents), structuredEvent(`"type":"order.completed","data":` + data)},
+		{"mapping of segment", plain, segment},
+		{"mapping ga4", decoderOf(b, "ga4"), samples(b, "ga4")[0].record()},
+		{"mapping snowplow", decoderOf(b, "snowplow"), samples(b, "snowplow")[0].record()},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			var e pipeline.Event
+			b.SetBytes(int64(len(c.r.Value)))
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := c.d.Decode(c.r, &e); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }

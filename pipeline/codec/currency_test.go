@@ -1,6 +1,7 @@
 package codec
 
 import (
+	"strings"
 	"testing"
 
 	"zyklus/pipeline"
@@ -58,6 +59,26 @@ func TestMinorUnits(t *testing.T) {
 			if err != nil || e.Amount != want {
 				t.Errorf("%s %s is %d (%v), want %d", code, properties, e.Amount, err, want)
 			}
+		}
+	}
+}
+
+// TestForeignCurrencies reads one text in currencies of each exponent that are not the reporting one.
+func TestForeignCurrencies(t *testing.T) {
+	d := mustSegment(t, Options{Currency: "EUR", Convert: true})
+	for code, want := range map[string]int64{"jpy": 13, "USD": 1251, "KWD": 12505, "clf": 125050, "EUR": 1251, "eur": 1251, "": 1251} {
+		value := []byte(record("Order Completed", `{"order_id":"o1","revenue":12.505,"currency":"`+code+`"}`))
+		var e pipeline.Event
+		err := d.Decode(&pipeline.Record{Value: value}, &e)
+		var currency [3]byte
+		if copy(currency[:], strings.ToUpper(code)); code == "EUR" || code == "eur" {
+			currency = [3]byte{}
+		}
+		if err != nil || e.Amount != want || e.Currency != currency {
+			t.Errorf("%q gives %d in %q (%v), want %d", code, e.Amount, e.Currency, err, want)
+		}
+		if n := testing.AllocsPerRun(100, func() { _ = d.Decode(&pipeline.Record{Value: value}, &e) }); n != 0 {
+			t.Errorf("%v allocations for %q", n, code)
 		}
 	}
 }

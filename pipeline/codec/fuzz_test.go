@@ -23,7 +23,7 @@ func FuzzDecode(f *testing.F) {
 	for _, s := range scanSeeds() {
 		f.Add([]byte(s))
 	}
-	options := Options{Source: "fuzz", Currency: "EUR"}
+	options := Options{Source: "fuzz", Currency: "EUR", Convert: true}
 	d := mustSegment(f, options)
 	o := newOracle(options)
 	f.Fuzz(func(t *testing.T, value []byte) {
@@ -72,7 +72,7 @@ func compareEvents(t *testing.T, value []byte, got, want *pipeline.Event) {
 	t.Helper()
 	g, w := *got, *want
 	if g.Kind != w.Kind || g.At != w.At || g.ID != w.ID || g.Known != w.Known || g.Amount != w.Amount ||
-		g.HasAmount != w.HasAmount || !bytes.Equal(g.Customer, w.Customer) || !bytes.Equal(g.OrderID, w.OrderID) ||
+		g.HasAmount != w.HasAmount || g.Currency != w.Currency || !bytes.Equal(g.Customer, w.Customer) || !bytes.Equal(g.OrderID, w.OrderID) ||
 		!bytes.Equal(g.Raw, w.Raw) || len(g.Lines) != len(w.Lines) {
 		t.Fatalf("%q gives\n%+v, want\n%+v", value, g, w)
 	}

@@ -7,9 +7,11 @@ type Options struct {
 	// Source names the tracker or topic within which message ids are unique. Changing it gives every event a new id,
 	// so events that are read twice across the change count twice.
 	Source string
-	// Currency is the reporting currency, a code of ISO 4217 in upper case. Amounts are in its minor units; an order in
-	// another currency is a dead letter.
+	// Currency is the reporting currency, a code of ISO 4217 in upper case, which amounts without a currency are in.
 	Currency string
+	// Convert accepts orders in other currencies: Event.Currency names it and amounts are in its minor units, to be
+	// converted by a dated rate table. Default (false): such an order is a dead letter (currency_without_rate).
+	Convert bool
 	// MinTime is the earliest event time accepted, in Unix milliseconds; earlier is time_too_old, mostly an unset
 	// clock. Default (0): 1990-01-01 UTC. It may be negative.
 	MinTime int64
@@ -19,6 +21,8 @@ type Options struct {
 	// IgnoredIDs are customer ids that are no persons, compared without regard to ASCII case. Default (nil):
 	// DefaultIgnoredIDs. An empty list ignores none.
 	IgnoredIDs []string
+	// Mapping says how records become events; of FormatMapping only.
+	Mapping *Mapping
 }
 
 // DefaultIgnoredIDs lists the ids that trackers send for "nobody", in lower case. One of them believed would merge all

@@ -34,8 +34,7 @@ func newOracle(options Options) *oracle {
 	if err != nil {
 		panic(err)
 	}
-	exponent, _ := KnownCurrency(options.Currency)
-	return &oracle{options: options, exponent: exponent}
+	return &oracle{options: options}
 }
 
 func refuse(kind pipeline.ErrorKind) { panic(refusal{kind: kind}) }
@@ -244,14 +243,14 @@ func (o *oracle) refund(e *pipeline.Event) {
 	if amount == "" && raw(o.props, "products") == "" {
 		return
 	}
-	o.currency()
+	o.currency(e)
 	if o.lines(e); len(e.Lines) == 0 && amount != "" {
 		e.Amount, e.HasAmount = o.money(amount), true
 	}
 }
 
 func (o *oracle) sale(e *pipeline.Event) {
-	o.currency()
+	o.currency(e)
 	o.lines(e)
 	get := func(name string) string { return raw(o.props, name) }
 	e.HasAmount = true
@@ -280,15 +279,31 @@ func (o *oracle) sale(e *pipeline.Event) {
 	}
 }
 
-func (o *oracle) currency() {
-	code := upperASCII([]byte(text(raw(o.props, "currency"))))
+func (o *oracle) currency(e *pipeline.Event) {
+	code := upperASCII(text(raw(o.props, "currency")))
+	o.exponent, _ = KnownCurrency(o.options.Currency)
 	if code == "" || code == o.options.Currency {
 		return
 	}
-	if _, known := KnownCurrency(code); !known {
+	exponent, known := KnownCurrency(code)
+	if !known {
 		refuse(pipeline.ErrUnknownCurrency)
 	}
-	refuse(pipeline.ErrCurrencyWithoutRate)
+	if !o.options.Convert {
+		refuse(pipeline.ErrCurrencyWithoutRate)
+	}
+	o.exponent = exponent
+	copy(e.Currency[:], code)
+}
+
+// upperASCII returns s with a to z in upper case.
+func upperASCII(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' {
+			r -= 'a' - 'A'
+		}
+		return r
+	}, s)
 }
 
 func (o *oracle) lines(e *pipeline.Event) {
@@ -342,7 +357,7 @@ func (o *oracle) line(p map[string]json.RawMessage) (l pipeline.Line) {
 		return l
 	}
 	l.HasAmount = true
-	r := number(price, 6)
+	r := oracleNumber(price, 6)
 	if r.Sign() < 0 {
 		refuse(pipeline.ErrNegativeAmount)
 	}
@@ -366,7 +381,7 @@ func (o *oracle) money(s string) int64 {
 
 // bounded reads a number in units of 10^-digits, from 0 to maxMagnitude.
 func bounded(s string, digits int) int64 {
-	r := number(s, digits)
+	r := oracleNumber(s, digits)
 	switch {
 	case r.Sign() < 0:
 		refuse(pipeline.ErrNegativeAmount)
@@ -376,8 +391,8 @@ func bounded(s string, digits int) int64 {
 	return r.Num().Int64()
 }
 
-// number reads a member as a whole number of 10^-digits.
-func number(s string, digits int) *big.Rat {
+// oracleNumber reads a member as a whole number of 10^-digits.
+func oracleNumber(s string, digits int) *big.Rat {
 	r, ok := rational(text(s))
 	if !ok {
 		refuse(pipeline.ErrAmountOutOfRange)

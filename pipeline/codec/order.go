@@ -8,16 +8,8 @@ import (
 	"zyklus/pipeline"
 )
 
-const (
-	// maxLines is how many products an order may have; one with more is too_large.
-	maxLines = 10_000
-	// priceDigits is how many decimal digits of a price are kept; unit prices are often finer than the minor unit.
-	priceDigits = 6
-	// maxPrice is the greatest price, 10^13 units of the currency, in units of 10^-priceDigits.
-	maxPrice = 10_000_000_000_000_000_000
-	// quantityDigits is how many decimal digits of a quantity are kept.
-	quantityDigits = 3
-)
+// maxLines is how many products an order may have; one with more is too_large.
+const maxLines = 10_000
 
 // order holds the members of properties that order events use.
 type order struct {
@@ -26,6 +18,7 @@ type order struct {
 	revenue, total, value, amount token
 	shipping, tax, discount       token
 	products                      token
+	customer, user, anonymous     token // of CloudEvents, whose data may tell whose it is
 	stray                         token // the last element of products that is no object
 	tooMany                       bool  // products has more than maxLines objects
 }
@@ -36,7 +29,7 @@ type product struct {
 }
 
 // scanProperties reads the value of properties and replaces what an earlier member of that name left.
-func (d *Segment) scanProperties() token {
+func (d *reader) scanProperties() token {
 	s, o := &d.scan, &d.order
 	d.order, d.products = order{}, d.products[:0]
 	if s.peek() != '{' {
@@ -68,6 +61,12 @@ func (d *Segment) scanProperties() token {
 			o.discount = s.value()
 		case "products":
 			o.products = d.scanProducts()
+		case "customer_id", "customerId":
+			o.customer = s.value()
+		case "user_id", "userId":
+			o.user = s.value()
+		case "anonymous_id", "anonymousId":
+			o.anonymous = s.value()
 		default:
 			s.value()
 		}
@@ -77,7 +76,7 @@ func (d *Segment) scanProperties() token {
 }
 
 // scanProducts reads the value of products and replaces what an earlier member of that name left.
-func (d *Segment) scanProducts() token {
+func (d *reader) scanProducts() token {
 	s, o := &d.scan, &d.order
 	d.products, o.stray, o.tooMany = d.products[:0], token{}, false
 	if s.peek() != '[' {
@@ -101,7 +100,7 @@ func (d *Segment) scanProducts() token {
 }
 
 // scanProduct reads the object that the scanner stands at into a new element of d.products.
-func (d *Segment) scanProduct() {
+func (d *reader) scanProduct() {
 	s := &d.scan
 	d.products = append(d.products, product{})
 	p := &d.products[len(d.products)-1]
@@ -124,18 +123,18 @@ func (d *Segment) scanProduct() {
 	}
 }
 
-// readOrder sets the fields of an order event.
-func (d *Segment) readOrder(e *pipeline.Event) (err error) {
-	if t := d.envelope.properties; t.kind != tokenObject && !t.absent() {
-		return d.wrongType("properties", t)
+// readOrder sets the fields of an order event from the object that scanProperties read, which is the member name.
+func (d *reader) readOrder(e *pipeline.Event, name string, properties token) (err error) {
+	if properties.kind != tokenObject && !properties.absent() {
+		return d.wrongType(name, properties)
 	}
-	if d.envelope.properties.kind == tokenObject {
+	if properties.kind == tokenObject {
 		if e.OrderID, err = d.readOrderID(); err != nil {
 			return err
 		}
 	}
 	if len(e.OrderID) == 0 {
-		return d.fail(pipeline.ErrNoOrderID, "neither properties.order_id nor properties.orderId")
+		return d.fail(pipeline.ErrNoOrderID, "neither %s.order_id nor %[1]s.orderId", name)
 	}
 	switch e.Kind {
 	case pipeline.KindOrderCancelled:
@@ -146,7 +145,7 @@ func (d *Segment) readOrder(e *pipeline.Event) (err error) {
 	return d.readSale(e)
 }
 
-func (d *Segment) readOrderID() ([]byte, error) {
+func (d *reader) readOrderID() ([]byte, error) {
 	if id, err := d.readKey("order_id", d.order.id); err != nil || len(id) > 0 {
 		return id, err
 	}
@@ -154,19 +153,26 @@ func (d *Segment) readOrderID() ([]byte, error) {
 }
 
 // readSale sets lines and net value of a completed or updated order.
-func (d *Segment) readSale(e *pipeline.Event) (err error) {
-	if err = d.checkCurrency(); err != nil {
+func (d *reader) readSale(e *pipeline.Event) (err error) {
+	if err = d.readCurrency(e); err != nil {
 		return err
 	}
 	if e.Lines, err = d.readLines(); err != nil {
 		return err
 	}
 	e.Amount, e.HasAmount, err = d.netValue(e.Lines)
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case !e.HasAmount:
+	}
+	if !e.HasAmount {
 		return d.fail(pipeline.ErrNoAmount, "none of revenue, total, value and products with a price")
+	}
+	return d.checkNet(e)
+}
+
+// checkNet refuses a net value that no order has.
+func (d *reader) checkNet(e *pipeline.Event) error {
+	switch {
 	case e.Amount < 0:
 		return d.fail(pipeline.ErrNegativeAmount, "the net value is %d minor units", e.Amount)
 	case e.Amount > maxMagnitude:
@@ -177,14 +183,14 @@ func (d *Segment) readSale(e *pipeline.Event) (err error) {
 
 // netValue returns what the seller earns by the order, in minor units: revenue, else total - shipping - tax, else
 // value, else the sum of the priced lines - discount. named is false if the order has none of them.
-func (d *Segment) netValue(lines []pipeline.Line) (v int64, named bool, err error) {
+func (d *reader) netValue(lines []pipeline.Line) (v int64, named bool, err error) {
 	o := &d.order
 	switch {
 	case !o.revenue.absent():
-		v, err = d.money("revenue", o.revenue)
+		v, err = d.readMoney("revenue", o.revenue)
 		return v, true, err
 	case !o.total.absent():
-		v, err = d.money("total", o.total)
+		v, err = d.readMoney("total", o.total)
 		if err == nil {
 			v, err = d.minus(v, "shipping", o.shipping)
 		}
@@ -193,7 +199,7 @@ func (d *Segment) netValue(lines []pipeline.Line) (v int64, named bool, err erro
 		}
 		return v, true, err
 	case !o.value.absent():
-		v, err = d.money("value", o.value)
+		v, err = d.readMoney("value", o.value)
 		return v, true, err
 	}
 	for i := range lines {
@@ -206,24 +212,24 @@ func (d *Segment) netValue(lines []pipeline.Line) (v int64, named bool, err erro
 
 // readRefund sets what is given back: the lines if products are given, else an amount, else neither, which means the
 // whole order. The latter needs no currency.
-func (d *Segment) readRefund(e *pipeline.Event) (err error) {
+func (d *reader) readRefund(e *pipeline.Event) (err error) {
 	name, amount := d.refundAmount()
 	if amount.absent() && d.order.products.absent() {
 		return nil
 	}
-	if err = d.checkCurrency(); err != nil {
+	if err = d.readCurrency(e); err != nil {
 		return err
 	}
 	if e.Lines, err = d.readLines(); err != nil || len(e.Lines) > 0 || amount.absent() {
 		return err
 	}
-	e.Amount, err = d.money(name, amount)
+	e.Amount, err = d.readMoney(name, amount)
 	e.HasAmount = err == nil
 	return err
 }
 
 // refundAmount returns the member that names the amount of a refund.
-func (d *Segment) refundAmount() (name string, t token) {
+func (d *reader) refundAmount() (name string, t token) {
 	o := &d.order
 	switch {
 	case !o.total.absent():
@@ -237,7 +243,7 @@ func (d *Segment) refundAmount() (name string, t token) {
 }
 
 // readLines returns the product lines, nil if there are none.
-func (d *Segment) readLines() ([]pipeline.Line, error) {
+func (d *reader) readLines() ([]pipeline.Line, error) {
 	o := &d.order
 	switch {
 	case o.products.absent():
@@ -263,27 +269,41 @@ func (d *Segment) readLines() ([]pipeline.Line, error) {
 	return d.lines, nil
 }
 
-func (d *Segment) readLine(p *product) (line pipeline.Line, err error) {
+func (d *reader) readLine(p *product) (line pipeline.Line, err error) {
 	if line.Product, err = d.productHash(p); err != nil {
 		return line, err
 	}
 	if line.Category, err = d.label("category", p.category); err != nil {
 		return line, err
 	}
-	line.Quantity = 1000
+	line.Quantity = oneUnit
 	if !p.quantity.absent() {
-		line.Quantity, err = d.quantity(p.quantity)
+		if line.Quantity, err = d.readQuantity(p.quantity); err != nil {
+			return line, err
+		}
 	}
-	if err != nil || p.price.absent() {
+	if p.price.absent() {
+		return line, nil
+	}
+	price, err := d.readText("price", p.price)
+	if err != nil {
 		return line, err
 	}
 	line.HasAmount = true
-	line.Amount, err = d.lineAmount(p.price, line.Quantity)
+	line.Amount, err = d.lineAmount(price, line.Quantity)
 	return line, err
 }
 
+func (d *reader) readQuantity(t token) (int64, error) {
+	text, err := d.readText("quantity", t)
+	if err != nil {
+		return 0, err
+	}
+	return d.quantity(text)
+}
+
 // productHash returns the hash of the product's id, 0 if it has none.
-func (d *Segment) productHash(p *product) (uint64, error) {
+func (d *reader) productHash(p *product) (uint64, error) {
 	id, err := d.label("product_id", p.id)
 	if len(id) == 0 && err == nil {
 		id, err = d.label("sku", p.sku)
@@ -296,86 +316,36 @@ func (d *Segment) productHash(p *product) (uint64, error) {
 
 // label is readText for a member that only describes: one of the wrong type is unknown rather than an error, because
 // shops send `false` or `[]` for an empty category and the money of the order matters more.
-func (d *Segment) label(name string, t token) ([]byte, error) {
+func (d *reader) label(name string, t token) ([]byte, error) {
 	if t.kind != tokenString && t.kind != tokenNumber {
 		return nil, nil
 	}
 	return d.readText(name, t)
 }
 
-// checkCurrency refuses what cannot be booked in the reporting currency.
-func (d *Segment) checkCurrency() error {
+// readCurrency sets the currency of an order from its member.
+func (d *reader) readCurrency(e *pipeline.Event) error {
 	text, err := d.readText("currency", d.order.currency)
-	if err != nil || len(text) == 0 || string(text) == d.options.Currency {
+	if err != nil {
 		return err
 	}
-	code := upperASCII(text)
-	if _, known := KnownCurrency(code); !known {
-		return d.fail(pipeline.ErrUnknownCurrency, "currency %s is not a code of ISO 4217", excerpt(text))
-	}
-	if code != d.options.Currency {
-		return d.fail(pipeline.ErrCurrencyWithoutRate, "no rate from %s to %s", code, d.options.Currency)
-	}
-	return nil
+	return d.setCurrency(e, text)
 }
 
-// money returns an amount in minor units, rounded half away from zero; 0 if the member is absent.
-func (d *Segment) money(name string, t token) (int64, error) {
+// readMoney returns an amount in minor units, rounded half away from zero; 0 if the member is absent.
+func (d *reader) readMoney(name string, t token) (int64, error) {
 	if t.absent() {
 		return 0, nil
 	}
-	m, err := d.magnitude(name, t, measure{d.exponent, maxMagnitude})
-	return int64(m), err
-}
-
-// minus returns v less an amount.
-func (d *Segment) minus(v int64, name string, t token) (int64, error) {
-	m, err := d.money(name, t)
-	return v - m, err
-}
-
-// quantity returns a quantity in thousandths.
-func (d *Segment) quantity(t token) (int64, error) {
-	m, err := d.magnitude("quantity", t, measure{quantityDigits, maxMagnitude})
-	return int64(m), err
-}
-
-// lineAmount returns price times quantity in minor units, rounded half away from zero once.
-func (d *Segment) lineAmount(price token, quantity int64) (int64, error) {
-	p, err := d.magnitude("price", price, measure{priceDigits, maxPrice})
-	if err != nil {
-		return 0, err
-	}
-	m, ok := mulDiv(p, uint64(quantity), pow10(priceDigits+quantityDigits-d.exponent))
-	if !ok {
-		return 0, d.fail(pipeline.ErrAmountOutOfRange, "price times quantity is over %d minor units", int64(maxMagnitude))
-	}
-	return int64(m), nil
-}
-
-// measure is the unit 10^-digits in which a number is read, and the greatest number of it accepted.
-type measure struct {
-	digits int
-	limit  uint64
-}
-
-// magnitude reads a number that must not be negative, from a JSON number or from text. What rounds to zero is zero,
-// also from below: sums of binary fractions in a browser leave such residues.
-func (d *Segment) magnitude(name string, t token, m measure) (uint64, error) {
 	text, err := d.readText(name, t)
 	if err != nil {
 		return 0, err
 	}
-	v, ok := parseDecimal(text, m.digits)
-	if !ok {
-		return 0, d.fail(pipeline.ErrAmountOutOfRange, "%s %s is not a decimal number", name, excerpt(text))
-	}
-	magnitude, ok := v.rounded(m.limit)
-	switch {
-	case v.negative && (magnitude > 0 || !ok):
-		return 0, d.fail(pipeline.ErrNegativeAmount, "%s is %s", name, excerpt(text))
-	case !ok:
-		return 0, d.fail(pipeline.ErrAmountOutOfRange, "%s %s is too large", name, excerpt(text))
-	}
-	return magnitude, nil
+	return d.amount(name, text)
+}
+
+// minus returns v less an amount.
+func (d *reader) minus(v int64, name string, t token) (int64, error) {
+	m, err := d.readMoney(name, t)
+	return v - m, err
 }

@@ -19,7 +19,7 @@ func scanSeeds() []string {
 
 // scansAsObject reports whether the scanner takes value for a JSON object.
 func scansAsObject(value []byte) bool {
-	d := Segment{options: Options{MaxBytes: 1 << 20}}
+	d := Segment{reader: reader{options: Options{MaxBytes: 1 << 20}}}
 	return d.read(value) == nil
 }
 

@@ -466,7 +466,7 @@ func TestAliases(t *testing.T) {
 	if len(lines) != len(aliasIndex()) || len(lines) != len(aliasTable()) {
 		t.Errorf("%d lines, %d names, %d lower-case names", len(lines), len(aliasTable()), len(aliasIndex()))
 	}
-	if lines[0] != "Cart Viewed -> cart.changed" {
+	if lines[0] != "Added Product -> cart.changed" {
 		t.Errorf("the first alias is %q", lines[0])
 	}
 	for _, a := range aliasTable() {

@@ -97,14 +97,12 @@ func copyLower(dst, src []byte) {
 	}
 }
 
-// upperASCII returns b with a to z in upper case.
-func upperASCII(b []byte) string {
-	upper := make([]byte, len(b))
-	for i, c := range b {
+// copyUpper copies src to dst, which is as long, with a to z in upper case.
+func copyUpper(dst, src []byte) {
+	for i, c := range src {
 		if c-'a' < 26 {
 			c -= 'a' - 'A'
 		}
-		upper[i] = c
+		dst[i] = c
 	}
-	return string(upper)
 }

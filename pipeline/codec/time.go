@@ -141,16 +141,32 @@ func daysSince1970(year, month, day int64) int64 {
 // Digits below a millisecond are cut off. Numbers too large for either stand at ±beyondTime.
 func parseUnix(b []byte) (ms int64) {
 	const secondsLimit = 100_000_000_000
-	d, _ := parseDecimal(b, 3)
+	ms, _ = parseUnixIn(unitSecond, b)
+	if ms > secondsLimit*msPerSecond || ms < -secondsLimit*msPerSecond {
+		ms /= 1000
+	}
+	return ms
+}
+
+// timeUnit is what a number of Unix time counts: the decimal digits of it that are left of a millisecond's.
+type timeUnit int8
+
+const (
+	unitSecond      timeUnit = 3
+	unitMillisecond timeUnit = 0
+	unitMicrosecond timeUnit = -3
+	unitNanosecond  timeUnit = -6
+)
+
+// parseUnixIn reads a decimal number as Unix time. Digits below a millisecond are cut off; numbers beyond any year stand
+// at ±beyondTime. ok is false for other text.
+func parseUnixIn(unit timeUnit, b []byte) (ms int64, ok bool) {
+	d, ok := parseDecimal(b, int(unit))
 	if d.overflow || d.units > beyondTime {
 		d.units = beyondTime
 	}
-	ms = int64(d.units)
-	if ms > secondsLimit*msPerSecond {
-		ms /= 1000
+	if ms = int64(d.units); d.negative {
+		ms = -ms
 	}
-	if d.negative {
-		return -ms
-	}
-	return ms
+	return ms, ok
 }
