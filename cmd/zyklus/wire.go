@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -83,20 +84,55 @@ func loadLifecycles(names []string) (documents []*lifecycle.Document, err error)
 }
 
 // newDecoder returns the decoder of a source. The configuration has been validated.
-func newDecoder(cfg *config.Config, source *config.Source) (*codec.Segment, error) {
-	return codec.NewSegment(codec.Options{
+func newDecoder(cfg *config.Config, source *config.Source, mapping *codec.Mapping) (kafka.Decoder, error) {
+	options := codec.Options{
 		Source: source.Name, Currency: cfg.Currency, MinTime: source.Earliest.UnixMilli(),
 		MaxBytes: int(source.MaxRecord), IgnoredIDs: source.IgnoredIDs,
-	})
+	}
+	if source.Format == codec.FormatSegment {
+		return codec.NewSegment(options)
+	}
+	heartbeats, err := codec.NewSegment(options)
+	if err != nil {
+		return nil, err
+	}
+	options.Mapping = mapping
+	d, err := codec.New(source.Format, options)
+	if err != nil {
+		return nil, err
+	}
+	return &heartbeatDecoder{records: d, heartbeats: heartbeats}, nil
+}
+
+// heartbeatDecoder lets a source of any format take the heartbeats of load and simulate, which are Segment JSON.
+type heartbeatDecoder struct {
+	records    codec.Decoder
+	heartbeats *codec.Segment
+}
+
+// Decode implements kafka.Decoder.
+func (d *heartbeatDecoder) Decode(r *pipeline.Record, e *pipeline.Event) error {
+	if len(r.Key) == 0 && bytes.HasPrefix(r.Value, []byte(`{"type":"heartbeat","timestamp":"`)) {
+		return d.heartbeats.Decode(r, e)
+	}
+	return d.records.Decode(r, e)
 }
 
 // decoders returns what makes the decoders of a source, each for one goroutine, having checked that it can.
 func decoders(cfg *config.Config, source *config.Source) (func() kafka.Decoder, error) {
-	if _, err := newDecoder(cfg, source); err != nil {
+	var mapping *codec.Mapping
+	var err error
+	if source.Format == codec.FormatMapping {
+		_, mapping, err = openMapping(source.Mapping)
+	}
+	if err == nil {
+		_, err = newDecoder(cfg, source, mapping)
+	}
+	if err != nil {
 		return nil, usageError{fmt.Errorf("source %s: %w", source.Name, err)}
 	}
 	return func() kafka.Decoder {
-		d, err := newDecoder(cfg, source)
+		d, err := newDecoder(cfg, source, mapping)
 		if err != nil {
 			panic("BUG: decoder options were checked: " + err.Error())
 		}
