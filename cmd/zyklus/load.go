@@ -207,7 +207,7 @@ func runLoad(cmd *cobra.Command, cfg *config.Config, o loadOptions, log *slog.Lo
 		return err
 	}
 	if err := l.run(cmd.Context()); err != nil {
-		if l.sum.Records > 0 {
+		if _, usage := errors.AsType[usageError](err); !usage && l.sum.Records > 0 {
 			_ = l.sum.print(cmd.ErrOrStderr(), &o)
 		}
 		return err

@@ -114,9 +114,11 @@ func (in *intake) file(f *fileReader) error {
 // take decodes a record and passes it on. The bytes of it belong to the reader of the file.
 func (in *intake) take(it *item) error {
 	original := it.original
+	if original == nil {
+		original = it.value
+	}
 	if it.refused == "" {
 		in.decode(it)
-		original = it.value
 	}
 	it.value = in.blocks.keep(it.value)
 	if it.key != nil {

@@ -45,13 +45,15 @@ type loading struct {
 	sum     loadSummary
 	refused *refusedFile
 
-	loader *kafka.Loader // nil: a dry run
-	begun  bool
-	before loadProgress // by an earlier run
-	sent   int64        // records made so far, of which the first are in the topic already
-	hash   *xxhash.Digest
-	sorted bool    // sorted events have come
-	clocks []int64 // latest event time in each partition, Unix ms
+	loader  *kafka.Loader // nil: a dry run
+	begun   bool
+	before  loadProgress // by an earlier run
+	sent    int64        // records made so far, of which the first are in the topic already
+	hash    *xxhash.Digest
+	bytes   int64 // read of the files; the intake's
+	showing bool
+	sorted  bool    // sorted events have come
+	clocks  []int64 // latest event time in each partition, Unix ms
 }
 
 // newLoading opens the files, and tells what is wrong with the first, or with the decoder.
@@ -62,7 +64,7 @@ func newLoading(cfg *config.Config, o loadOptions, stdin io.Reader, log *slog.Lo
 	}
 	l := &loading{o: o, log: log, bar: newProgress(log), hash: xxhash.New()}
 	l.intake = &intake{
-		o: &l.o, currency: cfg.Currency, stdin: interruptible(stdin), decoder: newDecoder(), log: log, read: l.bar.Add,
+		o: &l.o, currency: cfg.Currency, stdin: interruptible(stdin), decoder: newDecoder(), log: log, read: l.noteRead,
 		believable: time.Now().Add(o.source.Skew).UnixMilli(),
 	}
 	if !o.to.IsZero() && o.to.UnixMilli() > l.intake.believable {
@@ -255,7 +257,7 @@ func (l *loading) order(it *item) {
 	l.sum.late(clock - it.at)
 	if l.sum.LateEvents == 1 {
 		l.log.Warn("events come later than the source's lateness allows: the end of the load says how many", "file", it.file, "line", it.line,
-			"lateness", l.o.source.Lateness)
+			"lateness", l.o.source.Lateness.String())
 	}
 }
 
@@ -391,6 +393,13 @@ func (l *loading) explain(ctx context.Context, err error) error {
 	return fmt.Errorf("%w: the same command with --resume goes on", err)
 }
 
+// noteRead is told of each read. The first file's header is read before there is anything to show.
+func (l *loading) noteRead(n int64) {
+	if l.bytes += n; l.showing {
+		l.bar.Set(l.bytes)
+	}
+}
+
 // startBar shows how much of the files has been read.
 func (l *loading) startBar() {
 	total := int64(0)
@@ -411,4 +420,5 @@ func (l *loading) startBar() {
 	}
 	l.bar.Start(title, total, progress.Bytes)
 	l.bar.Aside("records")
+	l.showing = true
 }
