@@ -137,14 +137,25 @@ func (r *Reader) Next(rec *Record) (bool, error) {
 	return false, nil
 }
 
-// split is called with what has been read behind the last record.
+// split is called with what has been read behind the last record. What holds none, such as empty lines, is passed over
+// here: bufio.Scanner would end at the first such piece behind which the file ends too.
 func (r *Reader) split(data []byte, atEOF bool) (n int, token []byte, err error) {
 	if r.in.err != nil && atEOF {
 		return 0, nil, r.in.err // the rest may be half a record
 	}
-	if len(data) == 0 {
-		return 0, nil, r.json.atEnd(atEOF)
+	for n < len(data) {
+		cut, token, err := r.cut(data[n:], atEOF)
+		r.line += int64(bytes.Count(data[n:n+cut], []byte("\n")))
+		n += cut
+		if token != nil || err != nil || cut == 0 {
+			return n, token, err
+		}
 	}
+	return n, nil, r.json.atEnd(atEOF)
+}
+
+// cut takes one record, or passes over what is none; 0 asks for more data.
+func (r *Reader) cut(data []byte, atEOF bool) (n int, token []byte, err error) {
 	r.rec.Line = r.line
 	switch {
 	case r.skip:
@@ -156,7 +167,6 @@ func (r *Reader) split(data []byte, atEOF bool) (n int, token []byte, err error)
 	default:
 		n, token, err = r.cutValue(data, atEOF)
 	}
-	r.line += int64(bytes.Count(data[:n], []byte("\n")))
 	return n, token, err
 }
 
