@@ -224,6 +224,9 @@ func (l *Loader) failed(step string, err error) error {
 	switch {
 	case fenced(err):
 		return ErrLoadTaken
+	case refused(err) && l.o.signInAdvice(err) == "":
+		return fmt.Errorf("kafka denies %s a right; to load are needed: describe, read and write topic %s, describe and write transactional ids %s/load/*, read groups %[3]s-load-*: %w",
+			l.o.principal(), l.o.Topic, l.o.Group, lineError{err})
 	case l.o.ofConnection(err), refused(err):
 		return l.o.explain(err)
 	case errors.Is(err, kerr.MessageTooLarge):
