@@ -295,14 +295,19 @@ func (l *loading) send(ctx context.Context, it *item) error {
 
 func (l *loading) sum64() string { return strconv.FormatUint(l.hash.Sum64(), 16) }
 
-// begin finds out what was loaded before. A load is known by its first record and the flags that choose records.
-func (l *loading) begin(ctx context.Context, first *item) error {
-	l.begun = true
+// name tells loads apart by the first record and the flags that choose records.
+func (l *loading) name(first []byte) string {
 	id := xxhash.New()
 	_, _ = fmt.Fprintf(id, "%s\x00%s\x00%v\x00%v\x00%v\x00%v\x00%v\x00", l.o.source.Topic, l.o.preset, l.o.from.UnixMilli(), l.o.to.UnixMilli(),
 		l.o.sort, l.o.sendRefused, l.o.noAdvance)
-	_, _ = id.Write(first.value)
-	text, err := l.loader.Begin(ctx, fmt.Sprintf("%016x", id.Sum64()))
+	_, _ = id.Write(first)
+	return fmt.Sprintf("%016x", id.Sum64())
+}
+
+// begin finds out what was loaded before.
+func (l *loading) begin(ctx context.Context, first *item) error {
+	l.begun = true
+	text, err := l.loader.Begin(ctx, l.name(first.value))
 	if err != nil || text == "" || l.o.restart {
 		return err
 	}
@@ -341,29 +346,36 @@ func (l *loading) end(ctx context.Context, whole bool) error {
 	if !whole {
 		return l.commit(ctx, false)
 	}
-	switch {
-	case l.sum.Events == 0 && (!l.o.sendRefused || l.sum.Refused == 0):
-		return errNoEvent
-	case l.sent < l.before.Records:
-		return usageError{fmt.Errorf("the files hold %d records, but %d were loaded from them: --restart loads them from the beginning", l.sent, l.before.Records)}
-	case l.before.Done && l.sent == l.before.Records:
-		return nil // there is nothing new
-	}
-	if l.o.noAdvance {
-		return l.commit(ctx, true)
-	}
 	at := l.o.to
 	if at.IsZero() {
 		at = l.sum.LastEvent
 	}
-	if at.IsZero() {
+	switch {
+	case l.sent < l.before.Records:
+		return usageError{fmt.Errorf("the files hold %d records, but %d were loaded from them: --restart loads them from the beginning", l.sent, l.before.Records)}
+	case l.sum.Events == 0 && l.o.to.IsZero() && (!l.o.sendRefused || l.sum.Refused == 0):
+		return errNoEvent
+	case l.before.Done && l.sent == l.before.Records:
+		return nil // there is nothing new
+	case l.o.noAdvance || at.IsZero():
 		return l.commit(ctx, true)
 	}
 	l.sum.AdvancedTo = at
+	return l.advance(ctx, at)
+}
+
+// advance sends the heartbeats that move time on, behind all records, and commits.
+func (l *loading) advance(ctx context.Context, to time.Time) error {
 	if l.loader == nil {
 		return nil
 	}
-	if err := l.loader.Broadcast(ctx, simulator.Heartbeat(nil, at)); err != nil {
+	if !l.begun { // there was no record
+		l.begun = true
+		if _, err := l.loader.Begin(ctx, l.name(nil)); err != nil {
+			return err
+		}
+	}
+	if err := l.loader.Broadcast(ctx, simulator.Heartbeat(nil, to)); err != nil {
 		return err
 	}
 	return l.commit(ctx, true)
