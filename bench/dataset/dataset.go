@@ -46,6 +46,9 @@ const maxRefusals = 100
 
 // Reader reads one file. It is not safe for concurrent use.
 type Reader struct {
+	// OnRefuse, if set before the first Next, is called with each row that is left out.
+	OnRefuse func(Refusal)
+
 	preset   Preset
 	currency string
 	in       *bufio.Reader
@@ -191,8 +194,12 @@ func (r *Reader) load() error {
 
 func (r *Reader) refuse(err error) {
 	r.refusals++
+	refusal := Refusal{Line: r.row.line, Error: err.Error()}
 	if len(r.refused) < maxRefusals {
-		r.refused = append(r.refused, Refusal{Line: r.row.line, Error: err.Error()})
+		r.refused = append(r.refused, refusal)
+	}
+	if r.OnRefuse != nil {
+		r.OnRefuse(refusal)
 	}
 }
 

@@ -17,7 +17,7 @@ import (
 // Exit codes beside 0 and 1.
 const (
 	exitUsage       = 2   // the command line or the configuration is wrong
-	exitInterrupted = 130 // stopped by a second signal
+	exitInterrupted = 130 // stopped by a signal before the work was done
 )
 
 func main() { os.Exit(execute(os.Args[1:])) }
@@ -37,6 +37,9 @@ func execute(args []string) int {
 	if _, usage := errors.AsType[usageError](err); usage {
 		return exitUsage
 	}
+	if _, interrupted := errors.AsType[interruptedError](err); interrupted {
+		return exitInterrupted
+	}
 	return 1
 }
 
@@ -44,6 +47,9 @@ func execute(args []string) int {
 type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
+
+// interruptedError says what a signal left undone, and how to go on.
+type interruptedError struct{ error }
 
 func rootCommand() *cobra.Command {
 	root := &cobra.Command{

@@ -13,10 +13,26 @@ import (
 // topicFeed feeds a Kafka topic. It copies records into blocks, because the producer keeps them until they are stored.
 type topicFeed struct {
 	producer *kafka.Producer
-	block    []byte
+	blocks   blocks
 }
 
+// blocks copies bytes to where they stay as they are. A full block is left to the garbage collector.
+type blocks struct{ block []byte }
+
 const blockBytes = 1 << 20
+
+// keep returns a copy of b; of nil it is nil.
+func (k *blocks) keep(b []byte) []byte {
+	if b == nil {
+		return nil
+	}
+	if cap(k.block)-len(k.block) < len(b) {
+		k.block = make([]byte, 0, max(blockBytes, len(b)))
+	}
+	begin := len(k.block)
+	k.block = append(k.block, b...)
+	return k.block[begin:len(k.block):len(k.block)]
+}
 
 func openTopicFeed(ctx context.Context, o kafka.Options, log *slog.Logger) (*topicFeed, error) {
 	p, err := kafka.NewProducer(ctx, o, log)
@@ -28,21 +44,11 @@ func openTopicFeed(ctx context.Context, o kafka.Options, log *slog.Logger) (*top
 
 // Produce stamps the record with the present: a broker would delete records as old as history is at once.
 func (f *topicFeed) Produce(ctx context.Context, key, value []byte, _ time.Time) error {
-	return f.producer.Produce(ctx, f.keep(key), f.keep(value), time.Now())
-}
-
-// keep copies b to where it stays as it is. A full block is left to the garbage collector.
-func (f *topicFeed) keep(b []byte) []byte {
-	if cap(f.block)-len(f.block) < len(b) {
-		f.block = make([]byte, 0, max(blockBytes, len(b)))
-	}
-	begin := len(f.block)
-	f.block = append(f.block, b...)
-	return f.block[begin:len(f.block):len(f.block)]
+	return f.producer.Produce(ctx, f.blocks.keep(key), f.blocks.keep(value), time.Now())
 }
 
 func (f *topicFeed) Heartbeat(ctx context.Context, value []byte) error {
-	return f.producer.Heartbeat(ctx, f.keep(value))
+	return f.producer.Heartbeat(ctx, f.blocks.keep(value))
 }
 
 func (f *topicFeed) Flush(ctx context.Context) error { return f.producer.Flush(ctx) }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -100,16 +101,44 @@ func decoders(cfg *config.Config, source *config.Source) (func() kafka.Decoder, 
 			return nil, usageError{fmt.Errorf("source %s: %w", source.Name, err)}
 		}
 	}
-	if _, err = codec.New(format, options); err != nil {
+	if _, err = newDecoder(format, options); err != nil {
 		return nil, usageError{fmt.Errorf("source %s: %w", source.Name, err)}
 	}
 	return func() kafka.Decoder {
-		d, err := codec.New(format, options)
+		d, err := newDecoder(format, options)
 		if err != nil {
 			panic("BUG: decoder options were checked: " + err.Error())
 		}
 		return d
 	}, nil
+}
+
+// newDecoder returns a decoder of a format that also takes the heartbeats of load and simulate.
+func newDecoder(format string, options codec.Options) (kafka.Decoder, error) {
+	d, err := codec.New(format, options)
+	if err != nil || format == codec.FormatSegment {
+		return d, err
+	}
+	options.Mapping = nil
+	heartbeats, err := codec.NewSegment(options)
+	if err != nil {
+		return nil, err
+	}
+	return &heartbeatDecoder{records: d, heartbeats: heartbeats}, nil
+}
+
+// heartbeatDecoder lets a source of any format take the heartbeats of load and simulate, which are Segment JSON.
+type heartbeatDecoder struct {
+	records    codec.Decoder
+	heartbeats *codec.Segment
+}
+
+// Decode implements kafka.Decoder.
+func (d *heartbeatDecoder) Decode(r *pipeline.Record, e *pipeline.Event) error {
+	if len(r.Key) == 0 && bytes.HasPrefix(r.Value, []byte(`{"type":"heartbeat","timestamp":"`)) {
+		return d.heartbeats.Decode(r, e)
+	}
+	return d.records.Decode(r, e)
 }
 
 // loadRates reads the table of exchange rates, nil if there is none.

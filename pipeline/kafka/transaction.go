@@ -111,16 +111,23 @@ func (t *transactions) awaitKnown(ctx context.Context, p place) error {
 	if n := len(t.known); n > 0 && t.known[n-1] == p || slices.Contains(t.known, p) {
 		return nil
 	}
+	if err := p.awaitKnown(ctx, t.cl); err != nil {
+		return err
+	}
+	t.known = append(t.known, p)
+	return nil
+}
+
+// awaitKnown waits until the client knows the partition.
+func (p place) awaitKnown(ctx context.Context, cl *kgo.Client) error {
 	for {
-		if leader, epoch, _ := t.cl.PartitionLeader(p.topic, p.partition); leader >= 0 || epoch >= 0 {
-			break
+		if leader, epoch, _ := cl.PartitionLeader(p.topic, p.partition); leader >= 0 || epoch >= 0 {
+			return nil
 		}
 		if sleep(ctx, time.Millisecond); ctx.Err() != nil {
 			return ctx.Err()
 		}
 	}
-	t.known = append(t.known, p)
-	return nil
 }
 
 // firstError keeps the first of the errors that the promises of many records report.

@@ -33,6 +33,8 @@ type Progress struct {
 	total   int64 // 0: unknown
 	started time.Time
 	done    atomic.Int64
+	side    Unit // what Count counts; empty: nothing
+	counted atomic.Int64
 	next    atomic.Int64 // instant from which on the next Add shows something, Unix ns
 
 	container *mpb.Progress // nil: not on a terminal
@@ -49,6 +51,8 @@ func (p *Progress) Start(title string, total int64, unit Unit) {
 	p.Done()
 	p.title, p.unit, p.total, p.started = title, unit, max(total, 0), time.Now()
 	p.done.Store(0)
+	p.side = ""
+	p.counted.Store(0)
 	p.next.Store(p.started.Add(p.interval()).UnixNano())
 	if !p.terminal {
 		p.log.Info(p.title, p.attributes()...)
@@ -78,6 +82,12 @@ func (p *Progress) Set(done int64) {
 	p.done.Store(done)
 	p.show()
 }
+
+// Aside makes the piece of work that was started show a second figure, which Count sets.
+func (p *Progress) Aside(unit Unit) { p.side = unit }
+
+// Count sets the second figure.
+func (p *Progress) Count(n int64) { p.counted.Store(n) }
 
 // Done ends the piece of work, as finished or given up, and leaves a last line. Without Start it does nothing.
 func (p *Progress) Done() {
@@ -119,7 +129,10 @@ func (p *Progress) show() {
 }
 
 func (p *Progress) status() status {
-	return status{unit: p.unit, done: p.done.Load(), total: p.total, elapsed: time.Since(p.started)}
+	return status{
+		unit: p.unit, done: p.done.Load(), total: p.total, elapsed: time.Since(p.started),
+		side: p.side, counted: p.counted.Load(),
+	}
 }
 
 func (p *Progress) attributes() []any { return p.status().attributes() }

@@ -12,14 +12,18 @@ type status struct {
 	unit        Unit
 	done, total int64 // total 0: unknown
 	elapsed     time.Duration
+	side        Unit // empty: no second figure
+	counted     int64
 }
 
 // rate is what was done per second, on average.
-func (s status) rate() float64 {
+func (s status) rate() float64 { return s.perSecond(s.done) }
+
+func (s status) perSecond(n int64) float64 {
 	if s.elapsed <= 0 {
 		return 0
 	}
-	return float64(s.done) / s.elapsed.Seconds()
+	return float64(n) / s.elapsed.Seconds()
 }
 
 // left is the time that the rest takes at that rate; ok is false where it is not known.
@@ -47,6 +51,9 @@ func (s status) line() string {
 		fmt.Fprintf(&b, ", %d %%", s.percent())
 	}
 	fmt.Fprintf(&b, ", %s/s", s.amount(s.rate()))
+	if s.side != "" {
+		fmt.Fprintf(&b, ", %s %s/s", grouped(int64(s.perSecond(s.counted))), s.side)
+	}
 	if left, ok := s.left(); ok && s.done < s.total {
 		fmt.Fprintf(&b, ", %s left", rounded(left))
 	} else {
@@ -62,6 +69,9 @@ func (s status) attributes() []any {
 		list = append(list, "total", s.total, "percent", s.percent())
 	}
 	list = append(list, "per_second", int64(s.rate()), "elapsed", rounded(s.elapsed))
+	if s.side != "" {
+		list = append(list, string(s.side), s.counted, string(s.side)+"_per_second", int64(s.perSecond(s.counted)))
+	}
 	if left, ok := s.left(); ok {
 		list = append(list, "left", rounded(left))
 	}
