@@ -42,7 +42,7 @@ type loadSummary struct {
 
 	Refused   int64            `json:"refused"`
 	ByError   map[string]int64 `json:"refused_by_error"`
-	FirstOnes []refusedRecord        `json:"first_refused"`
+	FirstOnes []refusedRecord  `json:"first_refused"`
 
 	LateEvents int64   `json:"late_events"` // than the source's lateness allows
 	WorstMS    int64   `json:"latest_ms"`   // by how much the latest of them
