@@ -176,10 +176,11 @@ type Rekeyer struct {
 	channel uint64
 
 	clock    int64
+	marked   int64 // clock of the last marker
 	hold     Hold
 	position int64
 	number   uint64
-	moved    bool
+	moved    bool // position or hold has changed since then
 	letters  []DeadLetter
 	outputs  []Output
 	arena    []byte
@@ -240,9 +241,7 @@ func (r *Rekeyer) Hold(h Hold) {
 }
 
 func (r *Rekeyer) observe(at int64) {
-	if at = min(at, r.hold.Clock); at > r.clock {
-		r.clock, r.moved = at, true
-	}
+	r.clock = max(r.clock, min(at, r.hold.Clock))
 }
 
 // Process passes one event on, to the partition of its customer.
@@ -282,8 +281,13 @@ func (r *Rekeyer) Full() bool {
 	return len(r.outputs) >= fullOutputs || len(r.arena) >= fullBytes || len(r.letters) >= 1<<12
 }
 
+// idleGrain is how far the clock moves before it alone is worth a transaction: a channel that is idle makes two a second.
+const idleGrain = 500
+
 // Pending reports whether anything has changed since the last checkpoint.
-func (r *Rekeyer) Pending() bool { return r.moved || len(r.outputs) > 0 || len(r.letters) > 0 }
+func (r *Rekeyer) Pending() bool {
+	return r.moved || len(r.outputs) > 0 || len(r.letters) > 0 || r.clock-r.marked >= idleGrain
+}
 
 // Checkpoint returns the events gathered and, after them, a marker for every partition. The result is valid until
 // Committed.
@@ -298,7 +302,7 @@ func (r *Rekeyer) Checkpoint() *Checkpoint {
 		Number: r.number, Position: r.position, Clock: r.clock, Watermark: r.clock,
 		Changes: []Change{{Key: []byte{metaKey}, Value: r.appendMeta(nil)}}, DeadLetters: r.letters, Outputs: r.outputs,
 	}
-	r.letters, r.moved = nil, false
+	r.letters, r.moved, r.marked = nil, false, r.clock
 	return c
 }
 
