@@ -51,6 +51,8 @@ type BrokerOptions struct {
 type Broker struct {
 	cluster *kfake.Cluster
 	addr    string
+	// unlock lets others use the data directory.
+	unlock func()
 	// stop ends the cleaner, which closes stopped.
 	stop    func()
 	stopped chan struct{}
@@ -63,6 +65,26 @@ func StartBroker(opts BrokerOptions) (*Broker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("embedded broker: %w", err)
 	}
+	unlock := func() {}
+	if opts.DataDir != "" {
+		if unlock, err = lockDir(context.Background(), opts.DataDir); err != nil {
+			return nil, fmt.Errorf("embedded broker on %s: %w", addr, err)
+		}
+	}
+	b, err := startBroker(opts, addr, configs)
+	if err != nil {
+		unlock()
+		return nil, err
+	}
+	b.unlock = unlock
+	ctx, stop := context.WithCancel(context.Background())
+	b.stop = stop
+	go b.clean(ctx, interval)
+	return b, nil
+}
+
+// startBroker starts a broker on a directory that is ours.
+func startBroker(opts BrokerOptions, addr string, configs map[string]string) (*Broker, error) {
 	var door *gate
 	// The port is part of the address: kfake would choose both itself.
 	listen := kfake.ListenFn(func(network, _ string) (_ net.Listener, err error) {
@@ -90,11 +112,7 @@ func StartBroker(opts BrokerOptions) (*Broker, error) {
 			return nil, fmt.Errorf("embedded broker on %s: create topic %s: %w", addr, topic, err)
 		}
 	}
-	b := &Broker{cluster: cluster, addr: cluster.ListenAddrs()[0], stopped: make(chan struct{})}
-	ctx, stop := context.WithCancel(context.Background())
-	b.stop = stop
-	go b.clean(ctx, interval)
-	return b, nil
+	return &Broker{cluster: cluster, addr: cluster.ListenAddrs()[0], stopped: make(chan struct{})}, nil
 }
 
 // kfake translates the options.
@@ -167,6 +185,7 @@ func (b *Broker) Close() {
 	b.stop()
 	<-b.stopped
 	b.cluster.Close()
+	b.unlock()
 }
 
 // ServeBroker runs a broker in this process, which should do nothing else. It
