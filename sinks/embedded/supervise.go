@@ -41,6 +41,8 @@ type supervisor struct {
 	// args makes the child's arguments for an address.
 	args func(addr string) []string
 	log  func(string)
+	// env is added to the child's environment.
+	env []string
 
 	mu       sync.Mutex
 	addr     string
@@ -165,7 +167,7 @@ func (s *supervisor) spawn() (*child, error) {
 		return nil, context.Canceled
 	}
 	c := &child{cmd: exec.Command(s.executable, s.args(s.addr)...), ready: make(chan string, 1)}
-	c.cmd.Env = append(os.Environ(), parentEnv+"=1")
+	c.cmd.Env = append(append(os.Environ(), parentEnv+"=1"), s.env...)
 	c.cmd.SysProcAttr = childAttributes()
 	c.cmd.Stdout = &lineWriter{line: c.stdoutLine}
 	c.cmd.Stderr = &lineWriter{line: func(line string) {
