@@ -28,8 +28,8 @@ func (t externalTable) create(s *session) error {
 }
 
 // receiveTable spools the data of an external table.
-func (sp *spool) receiveTable(name string, data io.Reader) (externalTable, error) {
-	path, _, err := sp.fill(data)
+func (s *spool) receiveTable(name string, data io.Reader) (externalTable, error) {
+	path, _, err := s.fill(data)
 	return externalTable{name: name, path: path}, err
 }
 

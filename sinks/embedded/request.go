@@ -60,42 +60,41 @@ type request struct {
 
 // parseRequest checks the user and reads the parameters and the statement; an
 // insert's data is left in data. The caller calls close at the end, also after
-// an error if there is a request. Errors are *exception or come from reading
-// the body.
-func (s *server) parseRequest(r *http.Request) (*request, error) {
+// an error. Errors are *exception or come from reading the body.
+func (s *server) parseRequest(r *http.Request, req *request) error {
 	values, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
-		return nil, raise(codeBadArguments, "BAD_ARGUMENTS", "URL parameters: "+err.Error())
+		return raise(codeBadArguments, "BAD_ARGUMENTS", "URL parameters: "+err.Error())
 	}
-	req := &request{method: compress.LZ4, maxSize: defaultQuerySize, queryID: values.Get("query_id")}
+	req.method, req.maxSize, req.queryID = compress.LZ4, defaultQuerySize, values.Get("query_id")
 	if req.user, err = s.users.fromRequest(r, values); err != nil {
-		return req, err
+		return err
 	}
 	body, err := requestBody(r, values, s.maxBody)
 	if err != nil {
-		return req, err
+		return err
 	}
 	if body, err = req.readForm(r, body, values, s.spool); err != nil {
-		return req, err
+		return err
 	}
 	if err := req.readStatement(strings.Join(values["query"], ""), body); err != nil {
-		return req, err
+		return err
 	}
 	req.database = firstOf(values.Get("database"), r.Header.Get("X-ClickHouse-Database"))
 	req.format = firstOf(req.statement.format, values.Get("default_format"), r.Header.Get("X-ClickHouse-Format"), "TabSeparated")
 	if req.session, err = parseSession(values, req.user); err != nil {
-		return req, err
+		return err
 	}
 	if err := req.readOptions(values); err != nil {
-		return req, err
+		return err
 	}
 	if err := req.checkSize(); err != nil {
-		return req, err
+		return err
 	}
 	if values.Get("enable_http_compression") != "0" {
 		req.encoding = acceptedEncoding(r.Header.Get("Accept-Encoding"))
 	}
-	return req, req.restrict(r)
+	return req.restrict(r)
 }
 
 // close removes what the request left in files.

@@ -152,12 +152,10 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (s *server) serveQuery(w http.ResponseWriter, r *http.Request) {
 	s.requests.Add(1)
 	defer s.requests.Done()
-	req, err := s.parseRequest(r)
-	if req != nil {
-		defer req.close()
-	}
-	if err != nil {
-		s.writeError(w, "", bodyException(err))
+	req := &request{}
+	defer req.close()
+	if err := s.parseRequest(r, req); err != nil {
+		s.writeError(w, req.queryID, bodyException(err))
 		return
 	}
 	ctx := r.Context()
@@ -166,8 +164,8 @@ func (s *server) serveQuery(w http.ResponseWriter, r *http.Request) {
 	if !req.reads() {
 		ctx = s.life
 	}
-	var release func()
-	if ctx, release, err = s.claim(ctx, req); err != nil {
+	ctx, release, err := s.claim(ctx, req)
+	if err != nil {
 		s.writeError(w, req.queryID, err)
 		return
 	}
