@@ -105,7 +105,7 @@ func TestCommandLine(t *testing.T) {
 			"version":             {"version"},
 			"embedded":            {"broker", "clickhouse", "READY"},
 			"embedded broker":     {"--listen", "--data-dir"},
-			"embedded clickhouse": {"--listen", "--data-dir", "--libchdb"},
+			"embedded clickhouse": {"--listen", "--data-dir", "--libchdb", "--user", "ZYKLUS_EMBEDDED_PASSWORD", "KILL QUERY"},
 		} {
 			code, stdout, stderr := cli(t, append(strings.Fields(command), "--help")...)
 			if code != 0 || stderr != "" {
@@ -144,6 +144,7 @@ func TestCommandLine(t *testing.T) {
 		fails(t, 2, problem("--customers"), "demo", "--customers", "0")
 		fails(t, 2, problem("--kafka-addr", `"x"`, "host:port"), "demo", "--kafka-addr", "x")
 		fails(t, 2, problem("--data-dir"), "embedded", "clickhouse", "--listen", "127.0.0.1:0")
+		fails(t, 2, problem("--user", "ZYKLUS_EMBEDDED_PASSWORD"), "embedded", "clickhouse", "--listen", "127.0.0.1:0", "--data-dir", t.TempDir(), "--user", "ann")
 	})
 	t.Run("configuration", func(t *testing.T) {
 		config := file(t, "zyklus.yaml", `group: "a b"

@@ -128,6 +128,16 @@ func (w *earlyWriter) Write(p []byte) (int, error) {
 	return n, w.buf.Flush()
 }
 
+// SetWriteDeadline serves http.ResponseController.
+func (w *earlyWriter) SetWriteDeadline(deadline time.Time) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.conn == nil {
+		return http.NewResponseController(w.ResponseWriter).SetWriteDeadline(deadline)
+	}
+	return w.conn.SetWriteDeadline(deadline)
+}
+
 // Flush implements http.Flusher.
 func (w *earlyWriter) Flush() {
 	w.mu.Lock()

@@ -88,6 +88,29 @@ func TestTranslateNative(t *testing.T) {
 	}
 }
 
+// TestNativeInPieces writes blocks in pieces of every size.
+func TestNativeInPieces(t *testing.T) {
+	plain := encodeBlocks(t, sampleBlock(t), 0)
+	var want bytes.Buffer
+	if err := translateNative(&want, plain, 54460); err != nil {
+		t.Fatal(err)
+	}
+	for size := 1; size <= len(plain); size++ {
+		var got bytes.Buffer
+		w := &nativeWriter{dst: &got, revision: 54460}
+		for rest := plain; len(rest) > 0; rest = rest[min(size, len(rest)):] {
+			// As if a large block had come to a point at which it is looked at again.
+			w.wait = 0
+			if _, err := w.Write(rest[:min(size, len(rest))]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := w.Close(); err != nil || !bytes.Equal(got.Bytes(), want.Bytes()) {
+			t.Fatalf("pieces of %d: error %v", size, err)
+		}
+	}
+}
+
 func FuzzTranslateNative(f *testing.F) {
 	f.Add(encodeBlocks(f, sampleBlock(f), 0))
 	f.Add([]byte("\x01\x01\x01a\x14LowCardinality(UInt8)"))

@@ -59,16 +59,19 @@ func (e *engine) unregister(id string, mine *runningQuery) {
 }
 
 // withQueryIDs makes a statement see clients' query ids: KILL QUERY in its
-// condition, others where they read system.processes.
+// condition, others where they read from system.processes.
 func withQueryIDs(sql, verb string) string {
 	if verb == "KILL" {
 		return replaceTokens(sql, []string{"query_id"}, clientQueryID)
 	}
-	if !strings.Contains(strings.ToLower(sql), "processes") {
+	if verb == "SHOW" || !strings.Contains(sql, "processes") {
 		return sql
 	}
-	return replaceTokens(sql, []string{"system", ".", "processes"},
-		"(SELECT * REPLACE ("+clientQueryID+" AS query_id) FROM system.processes)")
+	for _, before := range []string{"FROM", "JOIN"} {
+		sql = replaceTokens(sql, []string{before, "system", ".", "processes"},
+			before+" (SELECT * REPLACE ("+clientQueryID+" AS query_id) FROM `system`.processes)")
+	}
+	return sql
 }
 
 // replaceTokens replaces every run of tokens that are written as in pattern,

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 )
 
 // holdSize is how much of a result is held before its first byte is sent, in
@@ -112,7 +113,30 @@ func (r *responder) start() error {
 	r.quiet()
 	r.setHeaders()
 	r.setSummary(r.soFar())
-	return r.build(r.w)
+	return r.build(&patientWriter{dst: r.w, control: http.NewResponseController(r.w)})
+}
+
+// sendTimeout is how long a client may take to accept a piece of a response, as
+// long as ClickHouse's http_send_timeout. One that takes longer would keep the
+// place of its statement for ever.
+const sendTimeout = 30 * time.Second
+
+// patientWriter bounds the time of each write to a client.
+type patientWriter struct {
+	dst     io.Writer
+	control *http.ResponseController
+}
+
+// Write implements io.Writer.
+func (p *patientWriter) Write(b []byte) (int, error) {
+	if err := p.control.SetWriteDeadline(time.Now().Add(sendTimeout)); err != nil {
+		return 0, err
+	}
+	n, err := p.dst.Write(b)
+	if err != nil {
+		return n, err
+	}
+	return n, p.control.SetWriteDeadline(time.Time{})
 }
 
 // build stacks Native blocks in the revision asked for on ClickHouse's frames

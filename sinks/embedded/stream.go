@@ -2,9 +2,11 @@ package embedded
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"strings"
 )
 
 // streamable is a statement whose result can be written piece by piece. tail is
@@ -36,9 +38,14 @@ func (e *engine) stream(ctx context.Context, cmd streamable, w io.Writer) (*resu
 	defer cancel()
 	copied := make(chan error, 1)
 	go func() { copied <- copyOut(w, r, cancel) }()
-	cmd.sql = cmd.sql[:cmd.tail] + "\nINTO OUTFILE " + quoteString(pipePath(pipe)) + " TRUNCATE " + cmd.sql[cmd.tail:]
+	into := "\nINTO OUTFILE " + quoteString(pipePath(pipe)) + " TRUNCATE "
+	cmd.sql = cmd.sql[:cmd.tail] + into + cmd.sql[cmd.tail:]
 	res, err := e.run(ctx, cmd.command)
 	_ = pipe.Close()
+	var exc *exception
+	if errors.As(err, &exc) {
+		exc.text = strings.ReplaceAll(exc.text, into, "") // the client wrote no such thing
+	}
 	if werr := <-copied; werr != nil {
 		if res != nil {
 			res.free()

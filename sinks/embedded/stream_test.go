@@ -257,3 +257,60 @@ func TestMethodsAndLimits(t *testing.T) {
 	get(t, addr, "/?query=SELECT+1+SETTINGS+max_threads%3D1").want(t, 200, "1\n")
 	post(t, addr, nil, "SELECT 'INTO OUTFILE', (1) AS outfile;").want(t, 200, "INTO OUTFILE\t1\n")
 }
+
+// TestReadingStatements runs every kind of statement that has a result: each is
+// rewritten so that its result can be sent in pieces.
+func TestReadingStatements(t *testing.T) {
+	_, addr := open(t, 0)
+	db := params("database", "test_TestReadingStatements")
+	post(t, addr, db, "CREATE TABLE r (a UInt8) ENGINE = MergeTree ORDER BY a").want(t, 200, "")
+	for sql, want := range map[string]string{
+		"(SELECT 1) UNION ALL (SELECT 1)":                          "1\n1\n",
+		"FROM numbers(2) SELECT number":                            "0\n1\n",
+		"WITH 1 AS x SELECT x FORMAT CSV SETTINGS max_threads = 1": "1\n",
+		"SELECT 1 AS format -- FORMAT JSON":                        "1\n",
+		"SELECT 1 FORMAT JSONCompactEachRow; # end":                "[1]\n",
+		"SHOW TABLES":                        "r\n",
+		"SHOW COLUMNS FROM r":                "a\tUInt8\tNO\tPRI SOR\t\\N\t\n",
+		"DESCRIBE TABLE r":                   "a\tUInt8\t\t\t\t\t\n",
+		"EXISTS r":                           "1\n",
+		"EXISTS system.processes":            "1\n",
+		"CHECK TABLE r":                      "",
+		"EXPLAIN SYNTAX SELECT 1 FORMAT TSV": "SELECT 1\nFROM system.one\n",
+		"SELECT 1 FORMAT Null":               "",
+		"1 + 1":                              "2\n",
+	} {
+		if a := post(t, addr, db, sql); a.status != 200 || a.body != want {
+			t.Errorf("%s: status %d, %q", sql, a.status, a.body)
+		}
+	}
+	a := post(t, addr, db, "SELECT (")
+	if a.wantException(t, 400, "62"); strings.Contains(a.body, "OUTFILE") {
+		t.Fatal(a.body)
+	}
+	post(t, addr, db, "SHOW CREATE TABLE system.processes").wantException(t, 404, "60") // and no syntax error
+}
+
+// TestSilentClient begins to read a result and then reads no more: in the end
+// its statement is killed.
+func TestSilentClient(t *testing.T) {
+	addr := embeddedtest.StartClickHouse(t)
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	_, _ = io.WriteString(conn, "GET /?query_id=silent&query=SELECT+number+FROM+numbers(10000000000) HTTP/1.1\r\nHost: x\r\n\r\n")
+	if _, err := io.CopyN(io.Discard, conn, 1<<20); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, addr, "SELECT count() FROM system.processes WHERE query_id = 'silent'", "1\n")
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(time.Second) {
+		if post(t, addr, nil, "SELECT count() FROM system.processes WHERE query_id = 'silent'").body == "0\n" {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the statement of a client that reads nothing runs on")
+		}
+	}
+}

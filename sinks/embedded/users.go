@@ -14,6 +14,11 @@ import (
 // defaultUser is who a client is that names no user.
 const defaultUser = "default"
 
+// PasswordEnv is the environment variable by which users of the command line
+// give a password. This package does not read it; it keeps it from the children
+// it starts, which have their users from their parent.
+const PasswordEnv = "ZYKLUS_EMBEDDED_PASSWORD"
+
 // usersEnv holds the users of a child as JSON. An environment is seen by the
 // same user only, a command line by everybody.
 const usersEnv = "ZYKLUS_EMBEDDED_USERS"
