@@ -350,3 +350,26 @@ func (d deployment) queryIn(database, sql string) ([]string, error) {
 	d.database = database
 	return d.query(sql)
 }
+
+// TestEmbeddedUser: the password of the one user comes from the environment.
+func TestEmbeddedUser(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts the embedded ClickHouse")
+	}
+	p := start(t, []string{"ZYKLUS_EMBEDDED_PASSWORD=s3cret"}, "embedded", "clickhouse", "--listen", "127.0.0.1:0", "--data-dir", t.TempDir(), "--user", "ann")
+	addr := p.ready()
+	for password, want := range map[string]int{"s3cret": http.StatusOK, "": http.StatusForbidden} {
+		req, err := http.NewRequest(http.MethodGet, "http://"+addr+"/?query=SELECT+1", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.SetBasicAuth("ann", password)
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if res.Body.Close(); res.StatusCode != want {
+			t.Errorf("password %q: status %d", password, res.StatusCode)
+		}
+	}
+}
