@@ -142,8 +142,14 @@ func writeBlock(w io.Writer, block []byte, cuts []int) error {
 	return err
 }
 
-// recodeNative decodes and encodes all blocks with clickhouse-go's codec.
-func recodeNative(w io.Writer, data []byte, revision uint64) error {
+// recodeNative decodes and encodes all blocks with clickhouse-go's codec. That
+// panics at some of what it does not understand, which must not end the server.
+func recodeNative(w io.Writer, data []byte, revision uint64) (err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			err = fmt.Errorf("native block that the codec does not understand: %v", cause)
+		}
+	}()
 	r := chproto.NewReader(bytes.NewReader(data))
 	for {
 		block := proto.NewBlock()

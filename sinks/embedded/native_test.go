@@ -124,6 +124,34 @@ func FuzzTranslateNative(f *testing.F) {
 	})
 }
 
+// FuzzNativeWriter cuts data in two: what comes out is the same as in one piece.
+func FuzzNativeWriter(f *testing.F) {
+	f.Add(encodeBlocks(f, sampleBlock(f), 0), 100)
+	f.Add([]byte("\x01\x01\x01a\x04JSON"), 3)
+	f.Fuzz(func(t *testing.T, data []byte, cut int) {
+		cut = min(max(cut, 0), len(data))
+		var whole, pieces bytes.Buffer
+		w := &nativeWriter{dst: &whole, revision: 54460}
+		if _, _ = w.Write(data); w.shapeless {
+			return // the engine's own blocks only: the codec allocates what a length says
+		}
+		whole.Reset()
+		werr := translateNative(&whole, data, 54460)
+		w = &nativeWriter{dst: &pieces, revision: 54460}
+		_, perr := w.Write(data[:cut])
+		if perr == nil {
+			w.wait = 0
+			_, perr = w.Write(data[cut:])
+		}
+		if perr == nil {
+			perr = w.Close()
+		}
+		if (werr == nil) != (perr == nil) || werr == nil && !bytes.Equal(whole.Bytes(), pieces.Bytes()) {
+			t.Fatalf("errors %v and %v, %d and %d bytes", werr, perr, whole.Len(), pieces.Len())
+		}
+	})
+}
+
 func TestFrames(t *testing.T) {
 	data := bytes.Repeat([]byte("some data "), 300_000)
 	for _, method := range []compress.Method{compress.None, compress.LZ4, compress.ZSTD} {

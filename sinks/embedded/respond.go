@@ -189,14 +189,14 @@ func (r *responder) setSummary(p progress) {
 // finish sends the rest of the result, or the error.
 func (r *responder) finish(res *result, err error) {
 	defer r.removeSpill()
-	if err != nil && r.out == nil {
-		r.s.writeError(r.w, r.req.queryID, err)
-		return
-	}
 	if err == nil {
 		err = r.finishResult(res)
 	}
-	if err != nil {
+	switch {
+	case err == nil:
+	case r.out == nil:
+		r.s.writeError(r.w, r.req.queryID, err)
+	default:
 		// The status is out: the exception's text, and then a connection broken
 		// off, tell the client.
 		r.sendException(err)
@@ -229,26 +229,32 @@ func (r *responder) finishResult(res *result) error {
 
 // sendHeld sends a short result, with its length.
 func (r *responder) sendHeld(res *result) error {
-	if len(r.held) == 0 {
+	var body bytes.Buffer
+	if len(r.held) > 0 {
+		err := r.encode(&body)
+		r.out, r.plain, r.closers = nil, nil, nil // nothing was sent
+		if err != nil {
+			return err
+		}
+	} else {
 		r.req.encoding = ""
 	}
 	r.setHeaders()
 	r.setSummary(res.progress())
-	var body bytes.Buffer
-	if err := r.build(&body); err != nil {
+	r.w.Header().Set("Content-Length", strconv.Itoa(body.Len()))
+	_, _ = r.w.Write(body.Bytes()) // a client that has gone needs no answer
+	return nil
+}
+
+// encode writes what is held through the layers of the body to w.
+func (r *responder) encode(w io.Writer) error {
+	if err := r.build(w); err != nil {
 		return err
 	}
-	if len(r.held) > 0 {
-		if _, err := r.out.Write(r.held); err != nil {
-			return err
-		}
-		if err := r.closeLayers(); err != nil {
-			return err
-		}
+	if _, err := r.out.Write(r.held); err != nil {
+		return err
 	}
-	r.w.Header().Set("Content-Length", strconv.Itoa(body.Len()))
-	_, err := r.w.Write(body.Bytes())
-	return err
+	return r.closeLayers()
 }
 
 func (r *responder) sendSpill() error {

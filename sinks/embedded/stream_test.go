@@ -6,6 +6,7 @@ import (
 	"compress/flate"
 	"compress/gzip"
 	"compress/zlib"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -312,5 +313,39 @@ func TestSilentClient(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatal("the statement of a client that reads nothing runs on")
 		}
+	}
+}
+
+// TestUntranslatableNative asks for a type whose Native form only the engine
+// knows, in the form of a newer revision and in the plain one.
+func TestUntranslatableNative(t *testing.T) {
+	addr := embeddedtest.StartClickHouse(t)
+	const sql = "SELECT sumState(number) FROM numbers(3) FORMAT Native"
+	post(t, addr, params("client_protocol_version", "54460"), sql).wantException(t, 500, "1000")
+	if a := post(t, addr, nil, sql); a.status != 200 || !strings.Contains(a.body, "AggregateFunction(sum, UInt64)") {
+		t.Fatal(a)
+	}
+}
+
+// TestLateErrorReachesClients fails statements in the middle of their results:
+// no client may take what it got for the whole.
+func TestLateErrorReachesClients(t *testing.T) {
+	for name, method := range methods() {
+		t.Run(name, func(t *testing.T) {
+			conn, _ := open(t, method)
+			rows, err := conn.Query(context.Background(), "SELECT number, throwIf(number = 3000000, 'too far') FROM numbers(4000000)")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = rows.Close() }()
+			n := 0
+			for rows.Next() {
+				n++
+			}
+			if err := rows.Err(); err == nil || n >= 3_000_000 || n == 0 {
+				t.Fatalf("%d rows, error %v", n, err)
+			}
+			t.Logf("%d rows, then: %v", n, rows.Err())
+		})
 	}
 }
