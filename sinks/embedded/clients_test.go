@@ -102,6 +102,7 @@ func wantOK(t *testing.T, out string) {
 }
 
 func TestClientPython(t *testing.T) {
+	t.Parallel()
 	need(t, "python3")
 	if err := exec.Command("python3", "-m", "pip", "--version").Run(); err != nil {
 		t.Skip("SKIPPED, NOT TESTED: pip is not installed")
@@ -115,6 +116,7 @@ func TestClientPython(t *testing.T) {
 }
 
 func TestClientNode(t *testing.T) {
+	t.Parallel()
 	need(t, "node", "npm")
 	addr, database := ownDatabase(t)
 	dir := installed(t, nodeClient, func(dir string) {
@@ -125,6 +127,7 @@ func TestClientNode(t *testing.T) {
 
 // TestClientJDBC runs both drivers that the package holds.
 func TestClientJDBC(t *testing.T) {
+	t.Parallel()
 	need(t, "mvn", "javac", "java")
 	dir := installed(t, jdbcClient, func(dir string) {
 		tool(t, nil, "mvn", "-q", "-B", "-f", clientFile(t, "pom.xml"), "org.apache.maven.plugins:maven-dependency-plugin:2.8:copy-dependencies",

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -36,18 +37,23 @@ func otherException(err error) *exception {
 
 // contentType returns the media type of an output format.
 func contentType(format string) string {
+	begins := func(names ...string) bool {
+		return slices.ContainsFunc(names, func(name string) bool { return strings.HasPrefix(format, name) })
+	}
 	switch {
-	case format == "JSONEachRow", format == "NDJSON", format == "JSONLines":
+	case begins("JSONEachRow", "JSONStringsEachRow", "NDJSON", "JSONLines"):
 		return "application/x-ndjson; charset=UTF-8"
-	case strings.HasPrefix(format, "JSON"):
+	case begins("JSON"):
 		return "application/json; charset=UTF-8"
-	case strings.HasPrefix(format, "CSV"):
+	case begins("CSVWithNames"):
+		return "text/csv; charset=UTF-8; header=present"
+	case begins("CSV"):
 		return "text/csv; charset=UTF-8; header=absent"
-	case strings.HasPrefix(format, "TSV"), strings.HasPrefix(format, "TabSeparated"):
+	case begins("TSV", "TabSeparated"):
 		return "text/tab-separated-values; charset=UTF-8"
 	case format == "XML":
 		return "application/xml; charset=UTF-8"
-	case format == "Native", strings.HasPrefix(format, "RowBinary"), format == "Parquet", format == "Arrow", format == "ORC":
+	case begins("Native", "RowBinary", "Parquet", "Arrow", "ORC", "Avro", "MsgPack", "Protobuf", "CapnProto"):
 		return "application/octet-stream"
 	}
 	return "text/plain; charset=UTF-8"

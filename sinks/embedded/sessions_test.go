@@ -67,6 +67,7 @@ func TestSessionParameters(t *testing.T) {
 
 // TestSessionEnds waits for an idle session to end, and its table with it.
 func TestSessionEnds(t *testing.T) {
+	t.Parallel() // it only waits
 	addr := embeddedtest.StartClickHouse(t)
 	s := params("session_id", t.Name(), "session_timeout", "1")
 	post(t, addr, s, "CREATE TEMPORARY TABLE short (a UInt8)").want(t, 200, "")
