@@ -102,15 +102,18 @@ func (req *request) close() { removeTables(req.tables) }
 
 // restrict refuses what a server refuses, and sets readonly for a GET.
 func (req *request) restrict(r *http.Request) error {
-	if req.readonly == "" && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
-		req.readonly = "2"
-	}
 	limited := req.readonly != "" && req.readonly != "0"
+	if !limited && r.Method != http.MethodPost {
+		req.readonly, limited = "2", true
+	}
 	switch {
 	case req.outfile:
 		return raise(codeIntoOutfileNotAllowed, "INTO_OUTFILE_NOT_ALLOWED", "INTO OUTFILE is not allowed")
 	case req.infile:
 		return raise(codeUnknownTypeOfQuery, "UNKNOWN_TYPE_OF_QUERY", "Query has infile and was send directly to server")
+	case req.verb == "SET" && req.session.key.id != "" && replaceTokens(req.sql, []string{"readonly"}, "") != req.sql:
+		// The session could never be given settings again.
+		return raise(codeUnsupported, "NOT_IMPLEMENTED", "SET readonly is not supported in a session: give readonly as a parameter of each request")
 	case limited && req.writes() && r.Method == http.MethodGet:
 		return raise(codeReadonly, "READONLY", "Cannot execute query in readonly mode. "+
 			"For queries over HTTP, method GET implies readonly. You should use method POST for modifying queries")

@@ -47,6 +47,7 @@ func TestSession(t *testing.T) {
 	post(t, addr, s("max_block_size", "9", "database", "system"), "SELECT nope").wantException(t, 404, "47")
 	post(t, addr, s("no_such_setting", "1"), "SELECT 1").wantException(t, 404, "115")
 	post(t, addr, s("database", "nope"), "SELECT 1").wantException(t, 404, "81")
+	post(t, addr, s(), "SET max_threads = 1, readonly = 1").wantException(t, 501, "48")
 	post(t, addr, s("readonly", "1"), "SET max_threads = 1").wantException(t, 500, "164")
 	post(t, addr, s("readonly", "1"), "DROP DATABASE test_TestSession").wantException(t, 500, "164")
 	get(t, addr, "/?session_id="+t.Name()+"&query=DROP+TABLE+kept").wantException(t, 500, "164")

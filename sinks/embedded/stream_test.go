@@ -255,6 +255,7 @@ func TestMethodsAndLimits(t *testing.T) {
 	post(t, addr, nil, "SELECT 1 INTO OUTFILE '/tmp/no'").wantException(t, 500, "358")
 	post(t, addr, nil, "INSERT INTO x FROM INFILE '/etc/passwd' FORMAT LineAsString").wantException(t, 404, "78")
 	get(t, addr, "/?query=WITH+1+AS+x+INSERT+INTO+t+SELECT+x").wantException(t, 500, "164")
+	get(t, addr, "/?readonly=0&query=CREATE+DATABASE+x").wantException(t, 500, "164")
 	get(t, addr, "/?query=SELECT+1+SETTINGS+max_threads%3D1").want(t, 200, "1\n")
 	post(t, addr, nil, "SELECT 'INTO OUTFILE', (1) AS outfile;").want(t, 200, "INTO OUTFILE\t1\n")
 }
