@@ -105,7 +105,7 @@ func TestCommandLine(t *testing.T) {
 			"version":             {"version"},
 			"embedded":            {"broker", "clickhouse", "READY"},
 			"embedded broker":     {"--listen", "--data-dir"},
-			"embedded clickhouse": {"--listen", "--data-dir", "--libchdb"},
+			"embedded clickhouse": {"--listen", "--data-dir", "--libchdb", "--user", "ZYKLUS_EMBEDDED_PASSWORD", "KILL QUERY"},
 		} {
 			code, stdout, stderr := cli(t, append(strings.Fields(command), "--help")...)
 			if code != 0 || stderr != "" {
@@ -144,6 +144,7 @@ func TestCommandLine(t *testing.T) {
 		fails(t, 2, problem("--customers"), "demo", "--customers", "0")
 		fails(t, 2, problem("--kafka-addr", `"x"`, "host:port"), "demo", "--kafka-addr", "x")
 		fails(t, 2, problem("--data-dir"), "embedded", "clickhouse", "--listen", "127.0.0.1:0")
+		fails(t, 2, problem("--user", "ZYKLUS_EMBEDDED_PASSWORD"), "embedded", "clickhouse", "--listen", "127.0.0.1:0", "--data-dir", t.TempDir(), "--user", "ann")
 	})
 	t.Run("configuration", func(t *testing.T) {
 		config := file(t, "zyklus.yaml", `group: "a b"
@@ -348,4 +349,27 @@ func topics(t *testing.T, broker string) (names []string) {
 func (d deployment) queryIn(database, sql string) ([]string, error) {
 	d.database = database
 	return d.query(sql)
+}
+
+// TestEmbeddedUser: the password of the one user comes from the environment.
+func TestEmbeddedUser(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts the embedded ClickHouse")
+	}
+	p := start(t, []string{"ZYKLUS_EMBEDDED_PASSWORD=s3cret"}, "embedded", "clickhouse", "--listen", "127.0.0.1:0", "--data-dir", t.TempDir(), "--user", "ann")
+	addr := p.ready()
+	for password, want := range map[string]int{"s3cret": http.StatusOK, "": http.StatusForbidden} {
+		req, err := http.NewRequest(http.MethodGet, "http://"+addr+"/?query=SELECT+1", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.SetBasicAuth("ann", password)
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if res.Body.Close(); res.StatusCode != want {
+			t.Errorf("password %q: status %d", password, res.StatusCode)
+		}
+	}
 }

@@ -81,6 +81,7 @@ func (p *parts) startClickHouse(ctx context.Context, cfg *config.ClickHouse) err
 	c, err := embedded.StartClickHouse(ctx, embedded.Options{
 		DataDir: data, Addr: cfg.Listen, Log: func(line string) { p.log.Warn("embedded clickhouse", "line", line) },
 		Library: embedded.LibraryOptions{Path: cfg.Library, Progress: library},
+		Users:   map[string]string{cfg.Username: cfg.Password.Reveal()},
 	})
 	if err != nil {
 		return err

@@ -20,6 +20,9 @@ type Options struct {
 	// Addr is the address "host:port" of the endpoint; the default is 127.0.0.1
 	// and a port the system chooses, which then stays the same.
 	Addr string
+	// Users maps the names of users to their passwords; the default is the user
+	// default without a password. They reach the child by its environment.
+	Users map[string]string
 	// Library says where libchdb is, or how to get it. It is found before the
 	// child starts, so that Progress is called in this process.
 	Library LibraryOptions
@@ -48,6 +51,9 @@ func StartClickHouse(ctx context.Context, opts Options) (*ClickHouse, error) {
 	}
 	if sup.log == nil {
 		sup.log = func(string) {}
+	}
+	if sup.env, err = users(opts.Users).environment(); err != nil {
+		return nil, err
 	}
 	args := opts.Args
 	if args == nil {

@@ -17,10 +17,17 @@
 //	library.go, fetch.go        find, download, verify and unpack libchdb
 //	chdb.go, signals_*.go       the C functions, and keeping Go's signal handlers
 //	engine.go, session.go       pool of connections, one statement, cancellation
+//	stream.go                   results that come piece by piece
+//	queryid.go                  clients' query ids, which the engine does not take
+//	version.go                  databases of a newer engine are refused
 //	dropped.go                  removal of dropped tables, which the engine leaves
 //	statement.go, lexer.go      what a statement is: reads, writes, inserts with data
-//	server.go, request.go,      the HTTP endpoint
-//	response.go, insert.go
+//	server.go, request.go,      the HTTP endpoint: requests, inserts and their data,
+//	insert.go, external.go      tables that come along with a statement
+//	users.go, sessions.go,      who may come in, what is kept from one request to
+//	held.go                     the next
+//	respond.go, response.go,    results, exceptions, progress
+//	progress.go, earlyheaders.go
 //	native.go, nativetype.go    Native blocks from revision 0 to the one asked for
 //	frames.go, encoding.go      ClickHouse's compressed frames, HTTP encodings
 //	exception.go                error codes and HTTP statuses
@@ -29,7 +36,7 @@
 //	broker.go                   kfake
 //	broker_recover.go           what kfake forgets after a kill
 //
-// What a ClickHouse server has and this one has not: users and access rights,
-// sessions, the native TCP protocol, external tables, query logs, and results
-// larger than memory: a result is complete before its first byte is sent.
+// What a ClickHouse server has and this one has not: access rights (a password
+// opens the door, and then a user may do everything, reading files included),
+// quotas, roles, the handlers for pages, query logs, and cross-origin headers.
 package embedded

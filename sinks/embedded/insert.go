@@ -49,14 +49,13 @@ func (s *spool) fill(data io.Reader) (path string, size int64, err error) {
 
 // runInsert receives the data and inserts it. An insert without any data does
 // nothing but is checked by the engine.
-func (s *server) runInsert(ctx context.Context, req *request) (*result, error) {
+func (s *server) runInsert(ctx context.Context, req *request, cmd command) (*result, error) {
 	path, _, err := s.spool.fill(req.data)
 	if err != nil {
 		return nil, bodyException(err)
 	}
 	defer func() { _ = os.Remove(path) }()
 	ins := req.insert
-	cmd := req.command()
 	cmd.sql = ins.into + " FROM INFILE " + quoteString(path) + " COMPRESSION 'none' " + ins.settings + " FORMAT " + ins.format
 	return s.engine.run(ctx, cmd)
 }

@@ -16,27 +16,83 @@ import (
 // 0, field 2 (bucket_num) is -1, end of fields.
 const blockInfo = "\x01\x00\x02\xff\xff\xff\xff\x00"
 
-// translateNative writes Native blocks of revision 0, as the engine makes them,
-// as blocks of the revision a client asked for. Almost all bytes are copied;
-// only blocks with types of unknown extent are decoded and encoded again.
+// translateNative writes whole Native blocks of revision 0 as blocks of another
+// revision.
 func translateNative(w io.Writer, data []byte, revision uint64) error {
-	if revision == 0 {
-		_, err := w.Write(data)
+	n := &nativeWriter{dst: w, revision: revision}
+	if _, err := n.Write(data); err != nil {
 		return err
 	}
-	c := &cursor{data: data}
-	for c.pos < len(data) {
-		start := c.pos
-		cuts, err := blockCuts(c, revision)
-		if errors.Is(err, errShape) {
-			return recodeNative(w, data[start:], revision)
-		}
-		if err != nil {
-			return fmt.Errorf("native block at byte %d: %w", start, err)
-		}
-		if err := writeBlock(w, data[start:c.pos], cuts); err != nil {
+	return n.Close()
+}
+
+// nativeWriter turns Native blocks of revision 0, as the engine makes them, into
+// blocks of the revision a client asked for. Almost all bytes are copied; only
+// from the first block with a type of unknown extent on everything is held,
+// decoded and encoded again. Close writes what is left and fails if that is no
+// whole block.
+type nativeWriter struct {
+	dst      io.Writer
+	revision uint64
+	// held is the beginning of a block, or everything once shapeless is set.
+	held []byte
+	// wait is how long held must be before it is looked at again, so that a
+	// large block is not walked over for every piece of it.
+	wait      int
+	shapeless bool
+}
+
+// Write implements io.Writer.
+func (n *nativeWriter) Write(p []byte) (int, error) {
+	if n.revision == 0 {
+		return n.dst.Write(p)
+	}
+	n.held = append(n.held, p...)
+	if n.shapeless || len(n.held) < n.wait {
+		return len(p), nil
+	}
+	if err := n.flush(); err != nil && !errors.Is(err, errTruncated) {
+		return 0, err
+	}
+	n.wait = len(n.held) + max(len(n.held)/2, 1<<20)
+	if len(n.held) == 0 {
+		n.wait = 0
+	}
+	return len(p), nil
+}
+
+// Close writes what is held. It does not close the destination.
+func (n *nativeWriter) Close() error {
+	if !n.shapeless {
+		if err := n.flush(); err != nil {
 			return err
 		}
+	}
+	if n.shapeless {
+		return recodeNative(n.dst, n.held, n.revision)
+	}
+	return nil
+}
+
+// flush writes the whole blocks that are held. The error wraps errTruncated if
+// part of a block is left.
+func (n *nativeWriter) flush() error {
+	done := 0
+	defer func() { n.held = append(n.held[:0], n.held[done:]...) }()
+	for done < len(n.held) {
+		c := &cursor{data: n.held[done:]}
+		cuts, err := blockCuts(c, n.revision)
+		if errors.Is(err, errShape) {
+			n.shapeless = true
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("native block: %w", err)
+		}
+		if err := writeBlock(n.dst, n.held[done:done+c.pos], cuts); err != nil {
+			return err
+		}
+		done += c.pos
 	}
 	return nil
 }
@@ -86,8 +142,14 @@ func writeBlock(w io.Writer, block []byte, cuts []int) error {
 	return err
 }
 
-// recodeNative decodes and encodes all blocks with clickhouse-go's codec.
-func recodeNative(w io.Writer, data []byte, revision uint64) error {
+// recodeNative decodes and encodes all blocks with clickhouse-go's codec. That
+// panics at some of what it does not understand, which must not end the server.
+func recodeNative(w io.Writer, data []byte, revision uint64) (err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			err = fmt.Errorf("native block that the codec does not understand: %v", cause)
+		}
+	}()
 	r := chproto.NewReader(bytes.NewReader(data))
 	for {
 		block := proto.NewBlock()
@@ -117,6 +179,7 @@ func (req *request) wantsHeader() bool {
 // and no rows. A query that cannot be described gives nothing.
 func (s *server) emptyBlock(ctx context.Context, req *request) ([]byte, error) {
 	cmd := req.command()
+	cmd.queryID = ""
 	cmd.sql, cmd.format = "DESCRIBE TABLE ("+req.core()+"\n)", "RowBinary"
 	res, err := s.engine.run(ctx, cmd)
 	var exc *exception

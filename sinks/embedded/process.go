@@ -24,9 +24,12 @@ const stopTime = 2*drainTime + 5*time.Second
 // ServeOptions configures ServeClickHouse.
 type ServeOptions struct {
 	// Listen is the address "host:port". The default is 127.0.0.1 and a port
-	// the system chooses. There is no access control: whoever reaches the
-	// address may do everything.
+	// the system chooses.
 	Listen string
+	// Users maps names to passwords; the default is the user default without a
+	// password. There are no access rights: every user may do everything,
+	// reading files of this machine included.
+	Users map[string]string
 	// DataDir holds databases and inserts under way. It is created; one process
 	// may use it at a time.
 	DataDir string
@@ -50,6 +53,10 @@ func ServeClickHouse(ctx context.Context, opts ServeOptions) (err error) {
 	if opts.DataDir == "" {
 		return errors.New("embedded clickhouse: no data directory given")
 	}
+	users, err := newUsers(opts.Users)
+	if err != nil {
+		return fmt.Errorf("embedded clickhouse: %w", err)
+	}
 	ctx, stop := untilStopped(ctx)
 	defer stop()
 	library, err := Library(ctx, opts.Library)
@@ -70,7 +77,7 @@ func ServeClickHouse(ctx context.Context, opts ServeOptions) (err error) {
 		return fmt.Errorf("embedded clickhouse: %w", err)
 	}
 	defer unlock()
-	srv, err := newServer(library, opts.DataDir)
+	srv, err := newServer(library, opts.DataDir, users)
 	if err != nil {
 		_ = ln.Close()
 		return fmt.Errorf("embedded clickhouse: %w", err)

@@ -221,6 +221,7 @@ func TestStop(t *testing.T) {
 
 // TestOneProcessPerDirectory starts a second server on the directory of a first.
 func TestOneProcessPerDirectory(t *testing.T) {
+	t.Parallel() // it only waits
 	dir := t.TempDir()
 	startIn(t, dir)
 	_, err := embedded.StartClickHouse(t.Context(), embedded.Options{

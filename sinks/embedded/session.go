@@ -79,6 +79,7 @@ func (s *session) exec(sql, format string, params []param) (*result, error) {
 	}
 	res := &result{
 		rowsRead: s.lib.resultRowsRead(ptr), bytesRead: s.lib.resultBytesRead(ptr),
+		rowsScanned: s.lib.resultRowsScanned(ptr), bytesScanned: s.lib.resultBytesScanned(ptr),
 		rowsWritten: s.lib.resultRowsWritten(ptr), bytesWritten: s.lib.resultBytesWritten(ptr),
 		elapsed: time.Since(start),
 		free:    func() { s.lib.destroy(ptr) },

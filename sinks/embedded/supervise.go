@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -41,6 +42,8 @@ type supervisor struct {
 	// args makes the child's arguments for an address.
 	args func(addr string) []string
 	log  func(string)
+	// env is added to the child's environment.
+	env []string
 
 	mu       sync.Mutex
 	addr     string
@@ -165,7 +168,7 @@ func (s *supervisor) spawn() (*child, error) {
 		return nil, context.Canceled
 	}
 	c := &child{cmd: exec.Command(s.executable, s.args(s.addr)...), ready: make(chan string, 1)}
-	c.cmd.Env = append(os.Environ(), parentEnv+"=1")
+	c.cmd.Env = append(childEnvironment(), s.env...)
 	c.cmd.SysProcAttr = childAttributes()
 	c.cmd.Stdout = &lineWriter{line: c.stdoutLine}
 	c.cmd.Stderr = &lineWriter{line: func(line string) {
@@ -182,6 +185,12 @@ func (s *supervisor) spawn() (*child, error) {
 	}
 	s.child = c
 	return c, nil
+}
+
+// childEnvironment is the own environment, as a child of ours is to have it.
+func childEnvironment() []string {
+	env := slices.DeleteFunc(os.Environ(), func(entry string) bool { return strings.HasPrefix(entry, PasswordEnv+"=") })
+	return append(env, parentEnv+"=1")
 }
 
 // stdoutLine finds the READY line. It runs only while Wait has not returned, so
