@@ -31,10 +31,16 @@ func embeddedClickHouseCommand() *cobra.Command {
 			if err := free(o.Listen, "--listen"); err != nil {
 				return err
 			}
+			if o.NativeListen != embedded.NativeOff {
+				if err := free(o.NativeListen, "--native-listen"); err != nil {
+					return err
+				}
+			}
 			return embedded.ServeClickHouse(cmd.Context(), o)
 		},
 	}
 	cmd.Flags().StringVar(&o.Listen, "listen", "127.0.0.1:8123", "address to listen on; port 0 chooses one")
+	cmd.Flags().StringVar(&o.NativeListen, "native-listen", "127.0.0.1:0", "address of the native protocol; off for none")
 	cmd.Flags().StringVar(&o.DataDir, "data-dir", "", "directory of the databases (required)")
 	cmd.Flags().StringVar(&o.Library.Path, "libchdb", "", "path of an existing libchdb, instead of fetching it with npm")
 	return cmd

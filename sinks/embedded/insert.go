@@ -55,10 +55,16 @@ func (s *server) runInsert(ctx context.Context, req *request) (*result, error) {
 		return nil, bodyException(err)
 	}
 	defer func() { _ = os.Remove(path) }()
+	return s.engine.run(ctx, req.fromFile(path, req.insert.format))
+}
+
+// fromFile returns what the engine is to run for an insert whose data is in a
+// file.
+func (req *request) fromFile(path, format string) command {
 	ins := req.insert
 	cmd := req.command()
-	cmd.sql = ins.into + " FROM INFILE " + quoteString(path) + " COMPRESSION 'none' " + ins.settings + " FORMAT " + ins.format
-	return s.engine.run(ctx, cmd)
+	cmd.sql = ins.into + " FROM INFILE " + quoteString(path) + " COMPRESSION 'none' " + ins.settings + " FORMAT " + format
+	return cmd
 }
 
 // bodyException tells the client what is wrong with its body.

@@ -29,7 +29,10 @@ func translateNative(w io.Writer, data []byte, revision uint64) error {
 		start := c.pos
 		cuts, err := blockCuts(c, revision)
 		if errors.Is(err, errShape) {
-			return recodeNative(w, data[start:], revision)
+			return recodeNative(data[start:], revision, func(block []byte) error {
+				_, err := w.Write(block)
+				return err
+			})
 		}
 		if err != nil {
 			return fmt.Errorf("native block at byte %d: %w", start, err)
@@ -86,8 +89,9 @@ func writeBlock(w io.Writer, block []byte, cuts []int) error {
 	return err
 }
 
-// recodeNative decodes and encodes all blocks with clickhouse-go's codec.
-func recodeNative(w io.Writer, data []byte, revision uint64) error {
+// recodeNative decodes and encodes all blocks with clickhouse-go's codec and
+// hands each to emit.
+func recodeNative(data []byte, revision uint64, emit func(block []byte) error) error {
 	r := chproto.NewReader(bytes.NewReader(data))
 	for {
 		block := proto.NewBlock()
@@ -101,7 +105,7 @@ func recodeNative(w io.Writer, data []byte, revision uint64) error {
 		if err := block.Encode(&buf, revision); err != nil {
 			return fmt.Errorf("encode native block: %w", err)
 		}
-		if _, err := w.Write(buf.Buf); err != nil {
+		if err := emit(buf.Buf); err != nil {
 			return err
 		}
 	}

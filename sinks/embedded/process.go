@@ -27,6 +27,10 @@ type ServeOptions struct {
 	// the system chooses. There is no access control: whoever reaches the
 	// address may do everything.
 	Listen string
+	// NativeListen is the address "host:port" of the native protocol. The
+	// default is 127.0.0.1 and a port the system chooses; NativeOff is none.
+	// Only the user "default" without a password is let in.
+	NativeListen string
 	// DataDir holds databases and inserts under way. It is created; one process
 	// may use it at a time.
 	DataDir string
@@ -39,8 +43,9 @@ type ServeOptions struct {
 }
 
 // ServeClickHouse runs the embedded ClickHouse in this process, which should do
-// nothing else and must not be built with -race. It prints one line
-// "READY http://host:port" once it answers requests.
+// nothing else and must not be built with -race. Once it answers requests it
+// prints one line "READY http://host:port" and, unless the native protocol is
+// off, a second one "NATIVE host:port".
 //
 // It returns nil after ctx ends, after SIGTERM or SIGINT, or, under a
 // supervisor, after the end of standard input. It then lets running statements
@@ -59,29 +64,42 @@ func ServeClickHouse(ctx context.Context, opts ServeOptions) (err error) {
 	if opts.Temporary {
 		defer func() { _ = os.RemoveAll(opts.DataDir) }()
 	}
-	// The address is taken first: a second process on it fails at once.
+	if err := serveOn(ctx, library, opts); err != nil {
+		return fmt.Errorf("embedded clickhouse: %w", err)
+	}
+	return nil
+}
+
+// serveOn serves with the library at the path.
+func serveOn(ctx context.Context, library string, opts ServeOptions) error {
+	// The addresses are taken first: a second process on them fails at once.
 	ln, err := net.Listen("tcp", firstOf(opts.Listen, "127.0.0.1:0"))
 	if err != nil {
-		return fmt.Errorf("embedded clickhouse: %w", err)
+		return err
+	}
+	defer func() { _ = ln.Close() }()
+	ready := "http://" + ln.Addr().String()
+	var native net.Listener
+	if opts.NativeListen != NativeOff {
+		if native, err = net.Listen("tcp", firstOf(opts.NativeListen, "127.0.0.1:0")); err != nil {
+			return fmt.Errorf("native protocol: %w", err)
+		}
+		defer func() { _ = native.Close() }()
+		ready += "\nNATIVE " + native.Addr().String()
 	}
 	unlock, err := lockDir(ctx, opts.DataDir)
 	if err != nil {
-		_ = ln.Close()
-		return fmt.Errorf("embedded clickhouse: %w", err)
+		return err
 	}
 	defer unlock()
 	srv, err := newServer(library, opts.DataDir)
 	if err != nil {
-		_ = ln.Close()
-		return fmt.Errorf("embedded clickhouse: %w", err)
+		return err
 	}
-	if err := announce(opts.Stdout, "http://"+ln.Addr().String()); err != nil {
-		return fmt.Errorf("embedded clickhouse: %w", err)
+	if err := announce(opts.Stdout, ready); err != nil {
+		return err
 	}
-	if err := srv.serve(ctx, ln); err != nil {
-		return fmt.Errorf("embedded clickhouse: %w", err)
-	}
-	return nil
+	return srv.serve(ctx, ln, native)
 }
 
 // lockTime is how long a predecessor on the same directory may take to end.

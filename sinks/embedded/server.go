@@ -31,6 +31,7 @@ type server struct {
 	// name, version and timezone are what the engine says of itself.
 	name, version, timezone string
 	http                    http.Server
+	native                  *tcpServer
 	// life is the context of every request; kill ends it.
 	life context.Context
 	kill context.CancelFunc
@@ -58,6 +59,7 @@ func newServer(library, dir string) (*server, error) {
 		ReadHeaderTimeout: 30 * time.Second,
 		BaseContext:       func(net.Listener) context.Context { return s.life },
 	}
+	s.native = newTCPServer(s)
 	return s, nil
 }
 
@@ -77,10 +79,12 @@ func (s *server) introduce() error {
 }
 
 // serve answers requests until ctx ends, then lets running ones finish, kills
-// those that take too long and shuts the engine down.
-func (s *server) serve(ctx context.Context, ln net.Listener) error {
+// those that take too long and shuts the engine down. native is the listener of
+// the native protocol; nil switches it off.
+func (s *server) serve(ctx context.Context, ln, native net.Listener) error {
 	done, swept := make(chan error, 1), make(chan struct{})
 	go func() { done <- s.http.Serve(ln) }()
+	defer s.native.listen(native)()
 	go func() {
 		defer close(swept)
 		s.sweep(s.life)
@@ -98,20 +102,29 @@ func (s *server) serve(ctx context.Context, ln net.Listener) error {
 	return nil
 }
 
-// stop waits for requests, then kills them, waits for the sweeper, then closes
-// the engine.
+// stop waits for requests and native connections, then kills them, waits for
+// the sweeper, then closes the engine.
 func (s *server) stop(swept <-chan struct{}) {
 	soft, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
-	if err := s.http.Shutdown(soft); err != nil {
+	if err := s.drain(soft); err != nil {
 		s.kill()
 		hard, cancel := context.WithTimeout(context.Background(), drainTime)
 		defer cancel()
-		_ = s.http.Shutdown(hard)
+		_ = s.drain(hard)
 	}
 	s.kill()
+	s.native.abort()
 	<-swept
 	s.engine.close()
+}
+
+// drain waits for requests and native connections until ctx ends.
+func (s *server) drain(ctx context.Context) error {
+	native := make(chan error, 1)
+	go func() { native <- s.native.shutdown(ctx) }()
+	err := s.http.Shutdown(ctx)
+	return errors.Join(err, <-native)
 }
 
 // ServeHTTP implements http.Handler.

@@ -1,0 +1,303 @@
+package embedded
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/ClickHouse/ch-go/proto"
+)
+
+// maxFrame bounds a compressed frame of a client, before and after
+// decompression, in bytes: ClickHouse's own bound.
+const maxFrame = 1 << 30
+
+func removeFile(path string) {
+	if path != "" {
+		_ = os.Remove(path) // the next start clears the spool
+	}
+}
+
+// discard returns a writer for blocks nobody wants.
+func discard() *bufio.Writer { return bufio.NewWriterSize(io.Discard, tcpBuffer) }
+
+// receive writes the data of an insert to a file: what followed the statement
+// in its text, or blocks that the client sends once it knows the columns.
+func (q *tcpQuery) receive() (path string, err error) {
+	if !q.follows {
+		path, _, err = q.server.spool.fill(q.data)
+		if err != nil {
+			return "", bodyException(err)
+		}
+		return path, nil
+	}
+	sample, err := q.sample()
+	if err != nil {
+		return "", err
+	}
+	var profile proto.Profile
+	if err := q.sendBlocks(q.server.life, sample, &profile); err != nil {
+		return "", err
+	}
+	if err := q.out.Flush(); err != nil {
+		return "", errGone
+	}
+	return q.receiveBlocks()
+}
+
+// receiveBlocks reads blocks up to the empty one. Nothing stays of an insert
+// that was broken off.
+func (q *tcpQuery) receiveBlocks() (path string, err error) {
+	f, err := os.CreateTemp(q.server.spool.dir, "insert-*")
+	if err != nil {
+		return "", fmt.Errorf("spool insert: %w", err)
+	}
+	defer func() {
+		if cerr := f.Close(); err == nil {
+			err = cerr
+		}
+		if err != nil {
+			removeFile(f.Name())
+			path = ""
+		}
+	}()
+	w := bufio.NewWriterSize(f, 256<<10)
+	left := q.server.maxBody
+	for {
+		if err := q.nc.SetReadDeadline(time.Now().Add(packetTimeout)); err != nil {
+			return "", err
+		}
+		code, err := q.in.ReadByte()
+		switch {
+		case err != nil:
+			return "", errGone
+		case code == byte(proto.ClientCodeCancel):
+			return "", errCancelled
+		case code != byte(proto.ClientCodeData):
+			return "", fatal(codeUnexpectedPacket, "UNEXPECTED_PACKET_FROM_CLIENT", fmt.Sprintf("Unexpected packet %d within an insert", code))
+		}
+		last, err := q.readBlock(w, &left)
+		if err != nil {
+			return "", err
+		}
+		if last {
+			return f.Name(), w.Flush()
+		}
+	}
+}
+
+// readData reads a data packet: the name of an external table and a block,
+// which is copied to w.
+func (q *tcpQuery) readData(w *bufio.Writer) (name string, last bool, err error) {
+	r := q.reader()
+	if code := r.uvarint(); r.err == nil && code != uint64(proto.ClientCodeData) {
+		return "", false, fatal(codeUnexpectedPacket, "UNEXPECTED_PACKET_FROM_CLIENT", fmt.Sprintf("Unexpected packet %d after a query", code))
+	}
+	if r.err != nil {
+		return "", false, malformed("Data", r.err)
+	}
+	left := q.server.maxBody
+	return q.readNamed(w, &left)
+}
+
+// readBlock reads what follows the code of a data packet within an insert.
+func (q *tcpQuery) readBlock(w *bufio.Writer, left *int64) (last bool, err error) {
+	_, last, err = q.readNamed(w, left)
+	return last, err
+}
+
+// readNamed reads the name and the block of a data packet. left is how many
+// bytes of data the client may still send.
+func (q *tcpQuery) readNamed(w *bufio.Writer, left *int64) (name string, last bool, err error) {
+	r := q.reader()
+	if name = r.str(maxName); r.err != nil {
+		return "", false, malformed("Data", r.err)
+	}
+	b := &blockReader{src: q.in, dst: w, revision: q.revision, left: *left}
+	var frames *frameReader
+	if q.query.compressed {
+		frames = newFrameReader(q.in, maxFrame)
+		b.src = bufio.NewReaderSize(frames, tcpBuffer)
+	}
+	last, err = b.block()
+	*left = b.left
+	if err == nil && frames != nil && b.src.Buffered()+len(frames.rest) > 0 {
+		err = errors.New("a compressed frame goes on after the end of its block")
+	}
+	if err != nil {
+		return "", false, malformed("Block", err)
+	}
+	return name, last, nil
+}
+
+// target is what an insert goes into.
+type target struct {
+	// name is a table, or a table function with its arguments.
+	name string
+	// columns are those listed, nil for all.
+	columns []string
+}
+
+// parseTarget finds table and columns in "INSERT INTO t (a, b)".
+func parseTarget(into string) (target, error) {
+	l := &lexer{sql: into}
+	t := l.next()
+	for word := ""; ; t = l.next() {
+		if word = strings.ToUpper(into[t.start:t.end]); word != "INSERT" && word != "INTO" && word != "TABLE" && word != "FUNCTION" {
+			break
+		}
+		if word == "FUNCTION" {
+			return target{}, raise(codeUnsupported, "NOT_IMPLEMENTED", "INSERT INTO FUNCTION with data in blocks: use INSERT … SELECT, or HTTP")
+		}
+	}
+	start, end := t.start, t.end
+	for t = l.next(); t.kind != tokenEnd && into[t.start:t.end] != "("; t = l.next() {
+		end = t.end
+	}
+	tgt := target{name: into[start:end]}
+	var err error
+	if t.kind != tokenEnd {
+		tgt.columns, err = parseColumns(l)
+	}
+	return tgt, err
+}
+
+// parseColumns reads a list of columns after its bracket. "*" is all of them.
+func parseColumns(l *lexer) ([]string, error) {
+	var list []string
+	name := ""
+	for {
+		t := l.next()
+		text := l.sql[t.start:t.end]
+		switch {
+		case t.kind == tokenEnd, text == ")":
+			if name == "*" && len(list) == 0 {
+				return nil, nil
+			}
+			return append(list, name), nil
+		case text == ",":
+			list, name = append(list, name), ""
+		case t.kind == tokenQuoted && len(text) > 1:
+			name += unquote(text)
+		case t.kind == tokenWord && (name == "" || strings.HasSuffix(name, ".")), text == "." && name != "", text == "*" && name == "":
+			name += text
+		default:
+			return nil, raise(codeUnsupported, "NOT_IMPLEMENTED", "List of columns: name them one by one, the embedded server does not evaluate "+text)
+		}
+	}
+}
+
+// columnInfo is one row of DESCRIBE TABLE.
+type columnInfo struct{ name, typ, defaultKind string }
+
+// sample returns an empty block of the columns the insert wants.
+func (q *tcpQuery) sample() ([]byte, error) {
+	tgt, err := parseTarget(q.insert.into)
+	if err != nil {
+		return nil, err
+	}
+	all, err := q.describe(tgt.name)
+	if err != nil {
+		return nil, err
+	}
+	chosen, err := choose(all, tgt)
+	if err != nil {
+		return nil, err
+	}
+	block := append(binary.AppendUvarint(nil, uint64(len(chosen))), 0)
+	for _, column := range chosen {
+		if q.plainStrings() {
+			column.typ = withoutDictionaries(column.typ)
+		}
+		if _, err := parseShape(column.typ); err != nil {
+			return nil, raise(codeUnsupported, "NOT_IMPLEMENTED", "Column "+column.name+" of type "+column.typ+
+				" cannot be inserted over the native protocol of the embedded server, use HTTP")
+		}
+		for _, text := range []string{column.name, column.typ} {
+			block = append(binary.AppendUvarint(block, uint64(len(text))), text...)
+		}
+	}
+	return block, nil
+}
+
+// describe asks the engine for the columns of a table.
+func (q *tcpQuery) describe(table string) ([]columnInfo, error) {
+	cmd := q.command()
+	cmd.sql, cmd.format, cmd.params = "DESCRIBE TABLE "+table, "RowBinary", nil
+	ctx, cancel := context.WithTimeout(q.server.life, packetTimeout)
+	defer cancel()
+	res, err := q.session.run(ctx, cmd)
+	if err != nil {
+		return nil, err
+	}
+	defer res.free()
+	const more = 4
+	var list []columnInfo
+	c := &cursor{data: res.data}
+	for c.pos < len(res.data) && c.err == nil {
+		list = append(list, columnInfo{c.str(), c.str(), c.str()})
+		for range more {
+			c.str()
+		}
+	}
+	return list, c.err
+}
+
+// choose picks the listed columns, or all that a plain insert fills.
+func choose(all []columnInfo, tgt target) ([]columnInfo, error) {
+	var chosen []columnInfo
+	byName := map[string]columnInfo{}
+	for _, column := range all {
+		byName[column.name] = column
+		switch column.defaultKind {
+		case "MATERIALIZED", "ALIAS", "EPHEMERAL":
+		default:
+			chosen = append(chosen, column)
+		}
+	}
+	if tgt.columns == nil {
+		return chosen, nil
+	}
+	chosen = nil
+	for _, name := range tgt.columns {
+		column, ok := byName[name]
+		if !ok {
+			return nil, raise(codeNoSuchColumn, "NO_SUCH_COLUMN_IN_TABLE", "No such column "+name+" in table "+tgt.name)
+		}
+		chosen = append(chosen, column)
+	}
+	return chosen, nil
+}
+
+// plainStrings reports whether the client wants no dictionaries in blocks.
+func (q *tcpQuery) plainStrings() bool {
+	for _, set := range q.request.settings {
+		if set.name == "low_cardinality_allow_in_native_format" {
+			return set.value == "0" || strings.EqualFold(set.value, "false")
+		}
+	}
+	return false
+}
+
+// withoutDictionaries replaces LowCardinality(T) in a type by T.
+func withoutDictionaries(typ string) string {
+	const open = "LowCardinality("
+	for {
+		i := strings.Index(typ, open)
+		if i < 0 {
+			return typ
+		}
+		l := &lexer{sql: typ, pos: i + len(open) - 1}
+		t := l.next()
+		for l.depth > 0 && t.kind != tokenEnd {
+			t = l.next()
+		}
+		typ = typ[:i] + typ[i+len(open):t.start] + typ[t.end:]
+	}
+}
