@@ -86,10 +86,45 @@ func (q *tcpQuery) receiveBlocks() (path string, err error) {
 		if err != nil {
 			return "", err
 		}
+		if err := q.sendEvents(); err != nil {
+			return "", err
+		}
 		if last {
 			return f.Name(), w.Flush()
 		}
 	}
+}
+
+// eventsInInsert is the revision from which on a client waits for a packet of
+// profile events after each block it has sent.
+const eventsInInsert = 54456
+
+// sendEvents acknowledges a block of an insert with profile events, of which
+// there are none. Such a packet is never compressed.
+func (q *tcpQuery) sendEvents() error {
+	if q.revision < eventsInInsert {
+		return nil
+	}
+	columns := []string{
+		"host_name", "String", "current_time", "DateTime", "thread_id", "UInt64",
+		"type", "Enum8('increment' = 1, 'gauge' = 2)", "name", "String", "value", "Int64",
+	}
+	var b proto.Buffer
+	proto.ServerProfileEvents.Encode(&b)
+	b.PutString("") // the name of an external table
+	b.PutRaw([]byte(blockInfo))
+	b.PutInt(len(columns) / 2)
+	b.PutInt(0)
+	for i, text := range columns {
+		b.PutString(text)
+		if i%2 == 1 {
+			b.PutByte(0) // no custom serialization
+		}
+	}
+	if err := q.send(&b); err != nil {
+		return errGone
+	}
+	return nil
 }
 
 // readData reads a data packet: the name of an external table and a block,
@@ -287,17 +322,22 @@ func (q *tcpQuery) plainStrings() bool {
 
 // withoutDictionaries replaces LowCardinality(T) in a type by T.
 func withoutDictionaries(typ string) string {
-	const open = "LowCardinality("
-	for {
-		i := strings.Index(typ, open)
-		if i < 0 {
-			return typ
+	var b strings.Builder
+	var open []int // depths in which a dictionary was opened
+	from := 0
+	l := &lexer{sql: typ}
+	for t := l.next(); t.kind != tokenEnd; t = l.next() {
+		switch text := typ[t.start:t.end]; {
+		case t.kind == tokenWord && text == "LowCardinality":
+			bracket := l.next()
+			b.WriteString(typ[from:t.start])
+			from = bracket.end
+			open = append(open, bracket.depth)
+		case text == ")" && len(open) > 0 && open[len(open)-1] == l.depth:
+			b.WriteString(typ[from:t.start])
+			from = t.end
+			open = open[:len(open)-1]
 		}
-		l := &lexer{sql: typ, pos: i + len(open) - 1}
-		t := l.next()
-		for l.depth > 0 && t.kind != tokenEnd {
-			t = l.next()
-		}
-		typ = typ[:i] + typ[i+len(open):t.start] + typ[t.end:]
 	}
+	return b.String() + typ[from:]
 }

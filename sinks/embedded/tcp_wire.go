@@ -211,7 +211,8 @@ func (w *wireReader) clientInfo(revision int) {
 
 // restoreDump reads a value written as a literal: only strings are sent.
 func restoreDump(dump string) (string, bool) {
-	if len(dump) < 2 || dump[0] != '\'' || quotedEnd(dump, 0) != len(dump) || dump[len(dump)-1] != '\'' {
+	// With one more byte, a quote that is never closed ends after the dump.
+	if len(dump) < 2 || dump[0] != '\'' || quotedEnd(dump+" ", 0) != len(dump) {
 		return "", false
 	}
 	return unquote(dump), true
