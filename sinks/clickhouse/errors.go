@@ -155,11 +155,15 @@ func (c *Client) explainException(e *ch.Exception) string {
 	}
 }
 
+// nativePort is what a server answers to HTTP on its native port.
+const nativePort = "is for clickhouse-client program"
+
 func (c *Client) explainTransport(err error) string {
 	where := strings.Join(c.opts.Addrs, ", ")
 	var dns *net.DNSError
 	var status *ch.HTTPError
 	var urlErr *url.Error
+	var netErr net.Error
 	if errors.As(err, &urlErr) {
 		err = urlErr.Err // the URL is a page long and says nothing
 	}
@@ -170,15 +174,32 @@ func (c *Client) explainTransport(err error) string {
 		return fmt.Sprintf("no ClickHouse at %s: connection refused (is it running, is the port right for protocol %s?)", where, c.opts.Protocol)
 	case errors.Is(err, ch.ErrAcquireConnTimeout), errors.Is(err, context.DeadlineExceeded):
 		return fmt.Sprintf("ClickHouse at %s does not answer in time", where)
-	case strings.Contains(err.Error(), "unexpected packet"), strings.Contains(err.Error(), "malformed HTTP"):
+	case errors.As(err, &netErr) && netErr.Timeout():
+		return fmt.Sprintf("ClickHouse at %s does not answer in time (is the port right for protocol %s?)", where, c.opts.Protocol)
+	case strings.Contains(err.Error(), "unexpected packet"), strings.Contains(err.Error(), "malformed HTTP"),
+		strings.Contains(err.Error(), nativePort):
 		return fmt.Sprintf("the server at %s does not speak protocol %s: native is port 9000, http is port 8123", where, c.opts.Protocol)
-	case strings.Contains(err.Error(), "tls: "), strings.Contains(err.Error(), "x509: "):
-		return fmt.Sprintf("no TLS connection to ClickHouse at %s: %s", where, oneLine(err.Error()))
+	case strings.Contains(err.Error(), "tls: "), strings.Contains(err.Error(), "x509: "),
+		strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
+		return fmt.Sprintf("no TLS connection to ClickHouse at %s: %s", where, oneLine(fromTLS(err.Error())))
+	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
+		return fmt.Sprintf("ClickHouse at %s has closed the connection (if it always does: does it want TLS, is the port right for protocol %s?)",
+			where, c.opts.Protocol)
 	case errors.As(err, &status):
 		return fmt.Sprintf("ClickHouse at %s answers HTTP status %d: %s", where, status.StatusCode, oneLine(status.Err.Error()))
 	default:
 		return fmt.Sprintf("ClickHouse at %s: %s", where, oneLine(err.Error()))
 	}
+}
+
+// fromTLS leaves out what the driver was doing when TLS failed.
+func fromTLS(text string) string {
+	for _, begin := range []string{"remote error: tls: ", "tls: ", "x509: "} {
+		if i := strings.Index(text, begin); i >= 0 {
+			return text[i:]
+		}
+	}
+	return text
 }
 
 // scrub removes the password, should a library have put it into a text.

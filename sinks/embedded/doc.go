@@ -7,7 +7,8 @@
 // because a crash of one must not take the other:
 //
 //	StartClickHouse  (parent)  starts, supervises and stops the child
-//	ServeClickHouse  (child)   Library -> engine -> HTTP, prints "READY http://host:port"
+//	ServeClickHouse  (child)   Library -> engine -> HTTP and native TCP, prints
+//	                           "READY http://host:port" and "NATIVE host:port"
 //
 // The broker is kfake, either inside the calling process (StartBroker) or as a
 // process of its own (ServeBroker), which is what crash tests want.
@@ -21,6 +22,11 @@
 //	statement.go, lexer.go      what a statement is: reads, writes, inserts with data
 //	server.go, request.go,      the HTTP endpoint
 //	response.go, insert.go
+//	tcp.go, tcp_conn.go         the native endpoint: connections, packets
+//	tcp_wire.go, tcp_block.go   what a client sends, read within bounds
+//	tcp_query.go, tcp_insert.go,
+//	tcp_result.go,
+//	tcp_session.go              one statement of a native connection
 //	native.go, nativetype.go    Native blocks from revision 0 to the one asked for
 //	frames.go, encoding.go      ClickHouse's compressed frames, HTTP encodings
 //	exception.go                error codes and HTTP statuses
@@ -30,6 +36,10 @@
 //	broker_recover.go           what kfake forgets after a kill
 //
 // What a ClickHouse server has and this one has not: users and access rights,
-// sessions, the native TCP protocol, external tables, query logs, and results
-// larger than memory: a result is complete before its first byte is sent.
+// sessions over HTTP (a native connection is one), external tables, query logs,
+// and results larger than memory: a result is complete before its first byte is
+// sent. Over the native protocol it also has no totals, no logs and no profile
+// events, ignores low_cardinality_allow_in_native_format in results, and refuses
+// clients before protocol revision 54429 (ClickHouse 20.1) as well as blocks of
+// types such as JSON and AggregateFunction in inserts.
 package embedded

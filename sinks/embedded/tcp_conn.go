@@ -155,7 +155,7 @@ func (c *tcpConn) handshake() error {
 // foreign answers a client that begins with something else than a hello.
 func (c *tcpConn) foreign(first byte) error {
 	if first >= 'A' && first <= 'Z' {
-		_, _ = io.WriteString(c.out, "HTTP/1.0 400 Bad Request\r\n\r\nThis port speaks ClickHouse's native protocol, HTTP has another port.\r\n")
+		_, _ = io.WriteString(c.out, "HTTP/1.0 400 Bad Request\r\n\r\nThis port is for clickhouse-client program and other clients of the native protocol, HTTP has another port.\r\n")
 		_ = c.out.Flush()
 		c.linger()
 		return errors.New("a client of HTTP")

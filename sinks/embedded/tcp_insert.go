@@ -156,7 +156,7 @@ func (q *tcpQuery) readNamed(w *bufio.Writer, left *int64) (name string, last bo
 	}
 	b := &blockReader{src: q.in, dst: w, revision: q.revision, left: *left}
 	var frames *frameReader
-	if q.query.compressed {
+	if q.compressed {
 		frames = newFrameReader(q.in, maxFrame)
 		b.src = bufio.NewReaderSize(frames, tcpBuffer)
 	}

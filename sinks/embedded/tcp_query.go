@@ -104,7 +104,7 @@ func (q *tcpQuery) parse() error {
 			return err
 		}
 	}
-	if q.query.compressed {
+	if q.compressed {
 		q.frames = newFrameWriter(q.out, q.method)
 	}
 	return nil
