@@ -46,8 +46,8 @@ func Open(ctx context.Context, opts Options, log *slog.Logger, reg prometheus.Re
 // Ping asks the server for an answer.
 func (c *Client) Ping(ctx context.Context) error { return c.explain(c.conn.Ping(ctx)) }
 
-// The oldest version of ClickHouse that is supported: the long-term release before which ClickHouse gives no fixes any
-// more. The schema itself needs 23.2, which brought the is_deleted of ReplacingMergeTree.
+// The oldest version of ClickHouse that is supported, a long-term release. Before 23.2 ReplacingMergeTree has no
+// is_deleted, without which a withdrawn row would stay; what lies between the two has not been tried.
 const minMajor, minMinor = 24, 8
 
 // checkVersion refuses a server that is too old. One that does not tell its version in numbers is believed to be new.
