@@ -36,6 +36,11 @@ func embeddedClickHouseCommand() *cobra.Command {
 			if err := free(o.Listen, "--listen"); err != nil {
 				return err
 			}
+			if o.NativeListen != embedded.NativeOff {
+				if err := free(o.NativeListen, "--native-listen"); err != nil {
+					return err
+				}
+			}
 			var err error
 			if o.Users, err = embeddedUsers(user, os.Getenv(embedded.PasswordEnv)); err != nil {
 				return usageError{err}
@@ -44,6 +49,7 @@ func embeddedClickHouseCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&o.Listen, "listen", "127.0.0.1:8123", "address to listen on; port 0 chooses one")
+	cmd.Flags().StringVar(&o.NativeListen, "native-listen", "127.0.0.1:0", "address of the native protocol; off for none")
 	cmd.Flags().StringVar(&o.DataDir, "data-dir", "", "directory of the databases (required)")
 	cmd.Flags().StringVar(&user, "user", "", "the one user who may come in, with the password in "+embedded.PasswordEnv)
 	cmd.Flags().StringVar(&o.Library.Path, "libchdb", "", "path of an existing libchdb, instead of fetching it with npm")

@@ -72,7 +72,7 @@ func encodeBlocks(t testing.TB, block *proto.Block, revision uint64) []byte {
 func TestTranslateNative(t *testing.T) {
 	block := sampleBlock(t)
 	plain := encodeBlocks(t, block, 0)
-	for _, revision := range []uint64{0, 54000, 54454, 54460} {
+	for _, revision := range []uint64{1, 54000, 54454, 54460} {
 		var got bytes.Buffer
 		if err := translateNative(&got, plain, revision); err != nil {
 			t.Fatal(err)
@@ -97,7 +97,7 @@ func TestNativeInPieces(t *testing.T) {
 	}
 	for size := 1; size <= len(plain); size++ {
 		var got bytes.Buffer
-		w := &nativeWriter{dst: &got, revision: 54460}
+		w := newNativeWriter(&got, 54460)
 		for rest := plain; len(rest) > 0; rest = rest[min(size, len(rest)):] {
 			// As if a large block had come to a point at which it is looked at again.
 			w.wait = 0
@@ -131,13 +131,13 @@ func FuzzNativeWriter(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte, cut int) {
 		cut = min(max(cut, 0), len(data))
 		var whole, pieces bytes.Buffer
-		w := &nativeWriter{dst: &whole, revision: 54460}
+		w := newNativeWriter(&whole, 54460)
 		if _, _ = w.Write(data); w.shapeless {
 			return // the engine's own blocks only: the codec allocates what a length says
 		}
 		whole.Reset()
 		werr := translateNative(&whole, data, 54460)
-		w = &nativeWriter{dst: &pieces, revision: 54460}
+		w = newNativeWriter(&pieces, 54460)
 		_, perr := w.Write(data[:cut])
 		if perr == nil {
 			w.wait = 0
@@ -206,4 +206,14 @@ func TestLimitReader(t *testing.T) {
 			t.Errorf("limit %d: %d bytes, %v", size, len(got), err)
 		}
 	}
+}
+
+// translateNative writes whole Native blocks of revision 0 as blocks of another
+// revision.
+func translateNative(w io.Writer, data []byte, revision uint64) error {
+	n := newNativeWriter(w, revision)
+	if _, err := n.Write(data); err != nil {
+		return err
+	}
+	return n.Close()
 }

@@ -20,6 +20,27 @@ type progress struct {
 	elapsed                                                   time.Duration
 }
 
+// since is what p has more than an earlier progress.
+func (p progress) since(earlier progress) progress {
+	more := func(now, before uint64) uint64 { return max(now, before) - before }
+	return progress{
+		readRows: more(p.readRows, earlier.readRows), readBytes: more(p.readBytes, earlier.readBytes),
+		writtenRows: more(p.writtenRows, earlier.writtenRows), writtenBytes: more(p.writtenBytes, earlier.writtenBytes),
+		totalRows: more(p.totalRows, earlier.totalRows), elapsed: max(p.elapsed-earlier.elapsed, 0),
+	}
+}
+
+// plus adds a step that since returned.
+func (p progress) plus(step progress) progress {
+	p.readRows += step.readRows
+	p.readBytes += step.readBytes
+	p.writtenRows += step.writtenRows
+	p.writtenBytes += step.writtenBytes
+	p.totalRows += step.totalRows
+	p.elapsed += step.elapsed
+	return p
+}
+
 // json is the form in which headers tell progress.
 func (p progress) json() string {
 	return fmt.Sprintf(`{"read_rows":"%d","read_bytes":"%d","written_rows":"%d","written_bytes":"%d",`+
@@ -68,30 +89,40 @@ func (s *session) progress(tag string) progress {
 }
 
 // follow calls tell with the progress of the tagged statement again and again
-// until the returned function is called, which waits for a call under way.
+// until the returned function is called, which waits for a call under way. A
+// statement that waits for its turn has made no progress.
 func (e *engine) follow(tag string, interval time.Duration, tell func(progress)) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	gone := make(chan struct{})
 	go func() {
 		defer close(gone)
-		s, err := e.connect()
-		if err != nil {
-			return
-		}
-		defer e.discard(s)
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-time.After(interval):
-			}
-			if p := s.progress(tag); p.elapsed > 0 {
-				tell(p)
-			}
-		}
+		e.followUntil(ctx.Done(), tag, interval, tell)
 	}()
 	return func() {
 		cancel()
 		<-gone
+	}
+}
+
+// followUntil opens its connection only for a statement that outlives an
+// interval: most do not.
+func (e *engine) followUntil(over <-chan struct{}, tag string, interval time.Duration, tell func(progress)) {
+	var s *session
+	for {
+		select {
+		case <-over:
+			if s != nil {
+				e.discard(s)
+			}
+			return
+		case <-time.After(interval):
+		}
+		if s == nil {
+			var err error
+			if s, err = e.connect(); err != nil {
+				return
+			}
+		}
+		tell(s.progress(tag))
 	}
 }

@@ -18,15 +18,21 @@ import (
 	"github.com/ClickHouse/ch-go/compress"
 )
 
+// settingName is what a setting may be called: names go into a SET statement.
+var settingName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+
 // maxFormField bounds a field of a multipart form, in bytes.
 const maxFormField = 16 << 20
 
-// request is what one HTTP request asks for.
+// request is what a client asks for: one HTTP request, or one query of a native
+// connection.
 type request struct {
 	statement
 	// data is an insert's data: what followed the statement in the text, then
 	// the rest of the body, decoded.
-	data     io.Reader
+	data io.Reader
+	// path is a file that holds the data instead, "" if there is none.
+	path     string
 	database string
 	// format is the output format: the statement's own or the default one.
 	format string
@@ -94,34 +100,47 @@ func (s *server) parseRequest(r *http.Request, req *request) error {
 	if values.Get("enable_http_compression") != "0" {
 		req.encoding = acceptedEncoding(r.Header.Get("Accept-Encoding"))
 	}
-	return req.restrict(r)
+	return req.restrictHTTP(r.Method)
 }
 
 // close removes what the request left in files.
 func (req *request) close() { removeTables(req.tables) }
 
-// restrict refuses what a server refuses, and sets readonly for a GET.
-func (req *request) restrict(r *http.Request) error {
-	limited := req.readonly != "" && req.readonly != "0"
-	if !limited && r.Method != http.MethodPost {
-		req.readonly, limited = "2", true
+// restrictHTTP refuses what a server refuses over HTTP, and sets readonly for a
+// GET.
+func (req *request) restrictHTTP(method string) error {
+	if !req.limited() && method != http.MethodPost {
+		req.readonly = "2"
 	}
+	inSession := req.session.key.id != ""
 	switch {
 	case req.outfile:
 		return raise(codeIntoOutfileNotAllowed, "INTO_OUTFILE_NOT_ALLOWED", "INTO OUTFILE is not allowed")
-	case req.infile:
-		return raise(codeUnknownTypeOfQuery, "UNKNOWN_TYPE_OF_QUERY", "Query has infile and was send directly to server")
-	case req.verb == "SET" && req.session.key.id != "" && replaceTokens(req.sql, []string{"readonly"}, "") != req.sql:
+	case req.verb == "SET" && inSession && replaceTokens(req.sql, []string{"readonly"}, "") != req.sql:
 		// The session could never be given settings again.
 		return raise(codeUnsupported, "NOT_IMPLEMENTED", "SET readonly is not supported in a session: give readonly as a parameter of each request")
-	case limited && req.writes() && r.Method == http.MethodGet:
+	case req.limited() && req.writes() && method == http.MethodGet:
 		return raise(codeReadonly, "READONLY", "Cannot execute query in readonly mode. "+
 			"For queries over HTTP, method GET implies readonly. You should use method POST for modifying queries")
-	case limited && (req.writes() || req.readonly == "1" && req.spoils()):
+	}
+	return req.restrict(inSession)
+}
+
+// limited reports whether the request may change nothing.
+func (req *request) limited() bool { return req.readonly != "" && req.readonly != "0" }
+
+// restrict refuses what a server refuses, and hands readonly to the engine: not
+// in a session, which must be able to take its settings back afterwards.
+func (req *request) restrict(inSession bool) error {
+	switch {
+	case req.infile:
+		return raise(codeUnknownTypeOfQuery, "UNKNOWN_TYPE_OF_QUERY", "Query has infile and was send directly to server")
+	case !req.limited():
+		return nil
+	case req.writes(), req.readonly == "1" && req.spoils():
 		return raise(codeReadonly, "READONLY", "Cannot execute query in readonly mode")
 	}
-	// A session must be able to take its settings back afterwards.
-	if limited && req.session.key.id == "" {
+	if !inSession {
 		req.settings = append(req.settings, setting{"readonly", req.readonly})
 	}
 	return nil
@@ -300,7 +319,7 @@ func (req *request) option(name, value string) error {
 		}
 		req.protocol = protocol
 	default:
-		if !regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`).MatchString(name) {
+		if !settingName.MatchString(name) {
 			return raise(codeUnknownSetting, "UNKNOWN_SETTING", "Unknown setting '"+name+"'")
 		}
 		req.settings = append(req.settings, setting{name, value})

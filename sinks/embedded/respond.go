@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -57,7 +58,11 @@ func (r *responder) begin(tag string) {
 		return
 	}
 	r.setHeaders()
-	stop := r.s.engine.follow(tag, r.req.tellEvery, func(p progress) { r.early.Early("X-ClickHouse-Progress", p.json()) })
+	stop := r.s.engine.follow(tag, r.req.tellEvery, func(p progress) {
+		if p.elapsed > 0 {
+			r.early.Early("X-ClickHouse-Progress", p.json())
+		}
+	})
 	r.quiet = sync.OnceFunc(stop)
 }
 
@@ -113,23 +118,24 @@ func (r *responder) start() error {
 	r.quiet()
 	r.setHeaders()
 	r.setSummary(r.soFar())
-	return r.build(&patientWriter{dst: r.w, control: http.NewResponseController(r.w)})
+	return r.build(&patientWriter{dst: r.w, control: http.NewResponseController(r.w), timeout: cmp.Or(r.s.sendTimeout, httpSendTimeout)})
 }
 
-// sendTimeout is how long a client may take to accept a piece of a response, as
-// long as ClickHouse's http_send_timeout. One that takes longer would keep the
+// httpSendTimeout is how long a client may take to accept a piece of a response,
+// as long as ClickHouse's http_send_timeout. One that takes longer would keep the
 // place of its statement for ever.
-const sendTimeout = 30 * time.Second
+const httpSendTimeout = 30 * time.Second
 
 // patientWriter bounds the time of each write to a client.
 type patientWriter struct {
 	dst     io.Writer
 	control *http.ResponseController
+	timeout time.Duration
 }
 
 // Write implements io.Writer.
 func (p *patientWriter) Write(b []byte) (int, error) {
-	if err := p.control.SetWriteDeadline(time.Now().Add(sendTimeout)); err != nil {
+	if err := p.control.SetWriteDeadline(time.Now().Add(p.timeout)); err != nil {
 		return 0, err
 	}
 	n, err := p.dst.Write(b)
@@ -152,8 +158,8 @@ func (r *responder) build(w io.Writer) error {
 		r.plain, r.closers = frames, append(r.closers, frames)
 	}
 	r.out = r.plain
-	if r.req.format == "Native" {
-		native := &nativeWriter{dst: r.plain, revision: r.req.protocol}
+	if r.req.format == "Native" && r.req.protocol > 0 {
+		native := newNativeWriter(r.plain, r.req.protocol)
 		r.out, r.closers = native, append(r.closers, native)
 	}
 	return nil

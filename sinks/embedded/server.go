@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -21,7 +22,7 @@ const DefaultMaxBody = 2 << 30
 // they are killed.
 const drainTime = 5 * time.Second
 
-// server is ClickHouse's HTTP protocol in front of the engine.
+// server is ClickHouse's protocols in front of the engine.
 type server struct {
 	engine   *engine
 	spool    *spool
@@ -31,9 +32,12 @@ type server struct {
 	dir string
 	// maxBody bounds a request body after decompression, in bytes.
 	maxBody int64
+	// sendTimeout bounds each write to a client; 0 is the protocol's own bound.
+	sendTimeout time.Duration
 	// name, version and timezone are what the engine says of itself.
 	name, version, timezone string
 	http                    http.Server
+	native                  *tcpServer
 	// life is the context of every request; kill ends it.
 	life context.Context
 	kill context.CancelFunc
@@ -41,16 +45,17 @@ type server struct {
 	requests sync.WaitGroup
 }
 
-// newServer opens the engine on dir. It owns the engine from then on.
-func newServer(library, dir string, users users) (*server, error) {
-	parallel := max(16, 4*runtime.GOMAXPROCS(0))
-	eng, err := openEngine(library, filepath.Join(dir, "engine"), parallel)
+// newServer opens the engine on the data directory. It owns the engine from then
+// on.
+func newServer(library string, opts ServeOptions) (*server, error) {
+	parallel, dir := max(16, 4*runtime.GOMAXPROCS(0)), filepath.Join(opts.DataDir, "engine")
+	eng, err := openEngine(library, dir, parallel)
 	if err != nil {
 		return nil, err
 	}
-	s := &server{engine: eng, dir: filepath.Join(dir, "engine"), maxBody: DefaultMaxBody, users: users}
+	s := &server{engine: eng, dir: dir, maxBody: DefaultMaxBody, users: opts.Users, sendTimeout: opts.SendTimeout}
 	s.sessions = &sessions{engine: eng, byKey: make(map[sessionKey]*clientSession)}
-	if s.spool, err = newSpool(filepath.Join(dir, "spool")); err != nil {
+	if s.spool, err = newSpool(filepath.Join(opts.DataDir, "spool")); err != nil {
 		eng.close()
 		return nil, err
 	}
@@ -64,6 +69,7 @@ func newServer(library, dir string, users users) (*server, error) {
 		ReadHeaderTimeout: 30 * time.Second,
 		BaseContext:       func(net.Listener) context.Context { return s.life },
 	}
+	s.native = newTCPServer(s)
 	return s, nil
 }
 
@@ -83,10 +89,12 @@ func (s *server) introduce() error {
 }
 
 // serve answers requests until ctx ends, then lets running ones finish, kills
-// those that take too long and shuts the engine down.
-func (s *server) serve(ctx context.Context, ln net.Listener) error {
+// those that take too long and shuts the engine down. native is the listener of
+// the native protocol; nil switches it off.
+func (s *server) serve(ctx context.Context, ln, native net.Listener) error {
 	done := make(chan error, 1)
 	go func() { done <- s.http.Serve(ln) }()
+	defer s.native.listen(native)()
 	var chores sync.WaitGroup
 	chores.Go(func() { s.sweep(s.life) })
 	chores.Go(func() { s.sessions.expire(s.life) })
@@ -103,25 +111,34 @@ func (s *server) serve(ctx context.Context, ln net.Listener) error {
 	return nil
 }
 
-// stop waits for requests, then kills them, waits for the chores, then closes
-// the engine.
+// stop waits for requests and native connections, then kills them, waits for
+// the chores, then closes the engine.
 func (s *server) stop(chores *sync.WaitGroup) {
 	soft, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
-	if err := s.http.Shutdown(soft); err != nil {
+	if err := s.drain(soft); err != nil {
 		s.kill()
 		hard, cancel := context.WithTimeout(context.Background(), drainTime)
 		defer cancel()
-		_ = s.http.Shutdown(hard)
+		_ = s.drain(hard)
 	}
 	// Shutdown does not wait for connections that were taken over.
 	after := context.AfterFunc(soft, s.kill)
 	s.requests.Wait()
 	after()
 	s.kill()
+	s.native.abort()
 	chores.Wait()
 	s.sessions.endAll()
 	s.engine.close()
+}
+
+// drain waits for requests and native connections until ctx ends.
+func (s *server) drain(ctx context.Context) error {
+	native := make(chan error, 1)
+	go func() { native <- s.native.shutdown(ctx) }()
+	err := s.http.Shutdown(ctx)
+	return errors.Join(err, <-native)
 }
 
 // ServeHTTP implements http.Handler.
@@ -210,7 +227,7 @@ func (s *server) respond(ctx context.Context, out *responder) {
 	cmd := out.req.command()
 	cmd.tag = s.engine.tag(cmd.queryID)
 	out.begin(cmd.tag)
-	res, err := s.runRequest(ctx, out, cmd)
+	res, err := s.runRequest(ctx, out.req, cmd, out)
 	out.quiet()
 	if res != nil {
 		defer res.free()
@@ -218,9 +235,15 @@ func (s *server) respond(ctx context.Context, out *responder) {
 	out.finish(res, err)
 }
 
+// receiver takes a result in pieces.
+type receiver interface {
+	io.Writer
+	// empty reports whether no piece has come.
+	empty() bool
+}
+
 // runRequest runs the statement; a result that can come in pieces goes to out.
-func (s *server) runRequest(ctx context.Context, out *responder, cmd command) (*result, error) {
-	req := out.req
+func (s *server) runRequest(ctx context.Context, req *request, cmd command, out receiver) (*result, error) {
 	if req.insert != nil {
 		return s.runInsert(ctx, req, cmd)
 	}

@@ -22,6 +22,8 @@ type session struct {
 	cell     unsafe.Pointer
 	conn     unsafe.Pointer
 	database string
+	// tag is the one under which the statement of a held session can be killed.
+	tag string
 }
 
 // prepare sets the current database, the settings and the tag by which the

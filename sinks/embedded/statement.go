@@ -164,6 +164,25 @@ func (st *statement) notice(last, word string) {
 	}
 }
 
+// withoutOutput returns the statement without INTO OUTFILE and FORMAT, which a
+// client of the native protocol does itself.
+func (st statement) withoutOutput() statement {
+	from := st.tail
+	l, last := &lexer{sql: st.sql}, token{}
+	for t := l.next(); t.kind != tokenEnd; t = l.next() {
+		word := strings.ToUpper(st.sql[t.start:t.end])
+		switch {
+		case t.depth > 0 || t.kind == tokenQuoted:
+		case word == "OUTFILE" && strings.EqualFold(st.sql[last.start:last.end], "INTO"):
+			from = min(from, last.start)
+		case t.start > from && word == "SETTINGS", t.start >= from && word == ";":
+			return parseStatement(st.sql[:from] + " " + st.sql[t.start:])
+		}
+		last = t
+	}
+	return parseStatement(st.sql[:from])
+}
+
 // core is the statement without FORMAT and what follows it.
 func (st *statement) core() string { return st.sql[:st.tail] }
 

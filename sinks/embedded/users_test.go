@@ -26,6 +26,21 @@ func TestUsers(t *testing.T) {
 	}
 	t.Cleanup(func() { stopServer(t, ch) })
 	addr := ch.Addr()
+	for _, c := range []struct {
+		name, password string
+		code           int32
+	}{{"ann", "s3cret ü", 0}, {"bob", "", 0}, {"bob", "any", 0}, {"ann", "wrong", 516}, {"ann", "", 516}, {"", "", 516}, {"eve", "", 516}} {
+		err := connectNative(t, ch.NativeAddr(), func(o *clickhouse.Options) { o.Auth = clickhouse.Auth{Username: c.name, Password: c.password} }).Ping(t.Context())
+		switch {
+		case c.code == 0 && err != nil:
+			t.Fatal(c, err)
+		case c.code != 0:
+			wantCode(t, err, c.code)
+		}
+		if err != nil && strings.Contains(err.Error(), "wrong") {
+			t.Fatalf("the password is in %v", err)
+		}
+	}
 	get(t, addr, "/ping").want(t, 200, "Ok.\n")
 	ann := params("user", "ann", "password", "s3cret ü")
 	post(t, addr, ann, "SELECT 1").want(t, 200, "1\n")

@@ -25,6 +25,7 @@ func run(args []string) error {
 	}
 	flags := flag.NewFlagSet(args[0], flag.ContinueOnError)
 	listen := flags.String("listen", "127.0.0.1:0", "address")
+	native := flags.String("native-listen", "", "address of the native protocol, off for none")
 	dataDir := flags.String("data-dir", "", "data directory")
 	library := flags.String("libchdb", "", "path of libchdb")
 	temporary := flags.Bool("temporary", false, "remove the data directory at the end")
@@ -34,7 +35,7 @@ func run(args []string) error {
 	switch args[0] {
 	case "clickhouse":
 		return embedded.ServeClickHouse(context.Background(), embedded.ServeOptions{
-			Listen: *listen, DataDir: *dataDir, Temporary: *temporary,
+			Listen: *listen, NativeListen: *native, DataDir: *dataDir, Temporary: *temporary,
 			Library: embedded.LibraryOptions{Path: *library},
 		})
 	case "broker":
