@@ -105,7 +105,7 @@ func TestCommandLine(t *testing.T) {
 			"version":             {"version"},
 			"embedded":            {"broker", "clickhouse", "READY"},
 			"embedded broker":     {"--listen", "--data-dir"},
-			"embedded clickhouse": {"--listen", "--data-dir", "--libchdb", "--user", "ZYKLUS_EMBEDDED_PASSWORD", "KILL QUERY"},
+			"embedded clickhouse": {"--listen", "--native-listen", "--data-dir", "--libchdb", "--user", "ZYKLUS_EMBEDDED_PASSWORD", "KILL QUERY"},
 		} {
 			code, stdout, stderr := cli(t, append(strings.Fields(command), "--help")...)
 			if code != 0 || stderr != "" {
@@ -283,12 +283,13 @@ func TestNotPrepared(t *testing.T) {
 // TestPortsInUse: embedded parts whose address is taken leave neither children nor data.
 func TestPortsInUse(t *testing.T) {
 	taken := occupied(t).Addr().String()
-	for _, flag := range []string{"kafka.listen", "clickhouse.listen", "http.addr"} {
+	listeners := []string{"kafka.listen", "clickhouse.listen", "clickhouse.native_listen", "http.addr"}
+	for _, flag := range listeners {
 		t.Run(flag, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "data")
 			args := []string{"run", "--set", "kafka.embedded=true", "--set", "clickhouse.embedded=true",
 				"--set", "kafka.data=" + filepath.Join(dir, "kafka"), "--set", "clickhouse.data=" + filepath.Join(dir, "clickhouse")}
-			for _, other := range []string{"kafka.listen", "clickhouse.listen", "http.addr"} {
+			for _, other := range listeners {
 				addr := "127.0.0.1:0"
 				if other == flag {
 					addr = taken
@@ -312,6 +313,7 @@ func TestPortsInUse(t *testing.T) {
 		dir := filepath.Join(t.TempDir(), "data")
 		fails(t, 1, problem(taken, "in use", "--listen"), "embedded", "broker", "--listen", taken, "--data-dir", dir)
 		fails(t, 1, problem(taken, "in use", "--listen"), "embedded", "clickhouse", "--listen", taken, "--data-dir", dir)
+		fails(t, 1, problem(taken, "in use", "--native-listen"), "embedded", "clickhouse", "--listen", "127.0.0.1:0", "--native-listen", taken, "--data-dir", dir)
 	})
 }
 

@@ -25,10 +25,12 @@ func embeddedClickHouseCommand() *cobra.Command {
 	var o embedded.ServeOptions
 	var user string
 	cmd := &cobra.Command{
-		Use: "clickhouse", Short: "The ClickHouse engine behind an HTTP endpoint", Args: noArguments,
-		Long: "Run the ClickHouse engine behind an HTTP endpoint that any ClickHouse client takes for a server: sessions, formats,\n" +
-			"compression, query ids, KILL QUERY, progress and external tables work. Without --user the user is default and has\n" +
-			"no password. The databases can be used by one process at a time, and by no engine older than the last one.",
+		Use: "clickhouse", Short: "The ClickHouse engine behind HTTP and its native protocol", Args: noArguments,
+		Long: "Run the ClickHouse engine behind HTTP and ClickHouse's native protocol, so that any ClickHouse client takes it for\n" +
+			"a server: sessions, formats, compression, query ids, KILL QUERY, progress and external tables work. Once it answers\n" +
+			"it prints a line READY with the address of HTTP and a line NATIVE with the other one. Without --user the user is\n" +
+			"default and has no password. The databases can be used by one process at a time, and by no engine older than the\n" +
+			"last one.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.DataDir == "" {
 				return usageError{errors.New("--data-dir is required: the directory of the databases")}
@@ -48,8 +50,8 @@ func embeddedClickHouseCommand() *cobra.Command {
 			return embedded.ServeClickHouse(cmd.Context(), o)
 		},
 	}
-	cmd.Flags().StringVar(&o.Listen, "listen", "127.0.0.1:8123", "address to listen on; port 0 chooses one")
-	cmd.Flags().StringVar(&o.NativeListen, "native-listen", "127.0.0.1:0", "address of the native protocol; off for none")
+	cmd.Flags().StringVar(&o.Listen, "listen", "127.0.0.1:8123", "address to listen on for HTTP; port 0 chooses one")
+	cmd.Flags().StringVar(&o.NativeListen, "native-listen", "127.0.0.1:0", "the same for the native protocol; off for none")
 	cmd.Flags().StringVar(&o.DataDir, "data-dir", "", "directory of the databases (required)")
 	cmd.Flags().StringVar(&user, "user", "", "the one user who may come in, with the password in "+embedded.PasswordEnv)
 	cmd.Flags().StringVar(&o.Library.Path, "libchdb", "", "path of an existing libchdb, instead of fetching it with npm")

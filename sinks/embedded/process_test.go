@@ -43,20 +43,25 @@ func startOwn(t *testing.T) *embedded.ClickHouse {
 
 func startIn(t *testing.T, dir string) *embedded.ClickHouse {
 	t.Helper()
-	ch, err := embedded.StartClickHouse(t.Context(), embedded.Options{
-		Executable: server(t), Args: []string{"clickhouse"}, DataDir: dir,
-		Library: embeddedtest.Library(t), Log: func(line string) { t.Log(line) },
-	})
+	return startWith(t, embedded.Options{DataDir: dir})
+}
+
+// startWith starts a ClickHouse with some options, the others as in all tests,
+// and stops it at the end.
+func startWith(t *testing.T, o embedded.Options) *embedded.ClickHouse {
+	t.Helper()
+	o.Executable, o.Library, o.Log = server(t), embeddedtest.Library(t), func(line string) { t.Log(line) }
+	if o.Args == nil {
+		o.Args = []string{"clickhouse"}
+	}
+	if o.DataDir == "" {
+		o.DataDir = t.TempDir()
+	}
+	ch, err := embedded.StartClickHouse(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-		defer cancel()
-		if err := ch.Stop(ctx); err != nil {
-			t.Error(err)
-		}
-	})
+	t.Cleanup(func() { stopServer(t, ch) })
 	return ch
 }
 

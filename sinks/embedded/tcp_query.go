@@ -35,7 +35,7 @@ func (c *tcpConn) serveQuery(r *wireReader) error {
 	q.request = &request{
 		queryID: q.id, method: compress.LZ4, format: "Native", protocol: uint64(q.revision), maxSize: defaultQuerySize,
 	}
-	defer q.request.close()
+	defer q.close()
 	if err := q.receiveTables(); err != nil {
 		return err
 	}

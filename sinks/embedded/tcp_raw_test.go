@@ -336,7 +336,7 @@ func TestRawReadonly(t *testing.T) {
 		c.query("SET max_block_size = 5", readonly)
 		c.wantError(164, "readonly")
 	}
-	c.query("SELECT '"+strings.Repeat("x", 300<<10)+"'")
+	c.query("SELECT '" + strings.Repeat("x", 300<<10) + "'")
 	c.wantError(62, "Max query size exceeded")
 	c.query("SELECT '"+strings.Repeat("x", 300<<10)+"'", proto.Setting{Key: "max_query_size", Value: "1000000"})
 	if n := c.rows(); n != 1 {

@@ -17,14 +17,7 @@ import (
 )
 
 func TestUsers(t *testing.T) {
-	ch, err := embedded.StartClickHouse(t.Context(), embedded.Options{
-		Executable: server(t), Args: []string{"clickhouse"}, DataDir: t.TempDir(), Library: embeddedtest.Library(t),
-		Users: map[string]string{"ann": "s3cret ü", "bob": ""},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { stopServer(t, ch) })
+	ch := startWith(t, embedded.Options{Users: map[string]string{"ann": "s3cret ü", "bob": ""}})
 	addr := ch.Addr()
 	for _, c := range []struct {
 		name, password string
