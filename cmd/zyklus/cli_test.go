@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -373,5 +374,21 @@ func TestEmbeddedUser(t *testing.T) {
 		if res.Body.Close(); res.StatusCode != want {
 			t.Errorf("password %q: status %d", password, res.StatusCode)
 		}
+	}
+}
+
+// TestEmbeddedNative: the embedded ClickHouse is written to over its native protocol.
+func TestEmbeddedNative(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts the embedded ClickHouse")
+	}
+	dir := t.TempDir()
+	p := start(t, nil, "run", "--set", "kafka.embedded=true", "--set", "kafka.listen=127.0.0.1:0", "--set", "kafka.data="+filepath.Join(dir, "kafka"),
+		"--set", "clickhouse.embedded=true", "--set", "clickhouse.protocol=native", "--set", "clickhouse.listen=127.0.0.1:0",
+		"--set", "clickhouse.data="+filepath.Join(dir, "clickhouse"), "--http-addr", "127.0.0.1:0", "--for", "3s")
+	code := p.wait(time.Minute)
+	native := regexp.MustCompile(`embedded clickhouse started.*native\W+([0-9.:]+)`).FindStringSubmatch(p.log.String())
+	if code != 0 || native == nil || !regexp.MustCompile(`msg\W+running.*clickhouse\W+`+regexp.QuoteMeta(native[1])).MatchString(p.log.String()) {
+		t.Errorf("exit %d\n%s", code, p.log.String())
 	}
 }

@@ -201,6 +201,7 @@ func TestDropFreesDisk(t *testing.T) {
 
 // TestStop stops a server while a long statement runs.
 func TestStop(t *testing.T) {
+	t.Parallel() // it only waits
 	ch := startOwn(t)
 	addr, pid := ch.Addr(), ch.Pid()
 	running := make(chan answer, 1)

@@ -169,6 +169,7 @@ func (st *statement) notice(last, word string) {
 func (st statement) withoutOutput() statement {
 	from := st.tail
 	l, last := &lexer{sql: st.sql}, token{}
+	l.next() // the verb
 	for t := l.next(); t.kind != tokenEnd; t = l.next() {
 		word := strings.ToUpper(st.sql[t.start:t.end])
 		switch {

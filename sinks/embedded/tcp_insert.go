@@ -54,11 +54,16 @@ func (q *tcpQuery) receiveBlocks() (path string, err error) {
 			path = ""
 		}
 	}()
+	// A stop does not wait for the rest of the data.
+	defer context.AfterFunc(q.server.life, func() { _ = q.nc.SetReadDeadline(time.Unix(1, 0)) })()
 	w := bufio.NewWriterSize(f, 256<<10)
 	left := q.server.maxBody
 	for {
 		if err := q.nc.SetReadDeadline(time.Now().Add(packetTimeout)); err != nil {
 			return "", err
+		}
+		if q.server.life.Err() != nil {
+			return "", errGone
 		}
 		code, err := q.in.ReadByte()
 		switch {

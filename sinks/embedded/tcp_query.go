@@ -197,10 +197,12 @@ func (q *tcpQuery) execute(ctx context.Context) error {
 	stop := out.follow(cmd.tag)
 	res, err := q.server.runRequest(ctx, q.request, cmd, out)
 	stop()
+	if res != nil {
+		defer res.free()
+	}
 	if err != nil {
 		return err
 	}
-	defer res.free()
 	return out.finish(res)
 }
 

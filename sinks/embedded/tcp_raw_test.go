@@ -345,7 +345,7 @@ func TestRawReadonly(t *testing.T) {
 }
 
 // TestRawStream: a result comes while its statement still runs, ends with a
-// cancellation, and an error after part of it is told.
+// cancellation, an error after part of it is told, and so is progress.
 func TestRawStream(t *testing.T) {
 	http := embeddedtest.StartClickHouse(t)
 	c := greet(t, embeddedtest.StartNative(t), 54460)
@@ -359,6 +359,17 @@ func TestRawStream(t *testing.T) {
 	eventually(t, http, "SELECT count() FROM system.processes WHERE query_id = 'raw stream'", "0\n")
 	c.query("SELECT number, throwIf(number = 3000000, 'too far') FROM numbers(4000000)")
 	c.wantLate(395)
+	c.query("SELECT count(sipHash64(number)) FROM numbers(100000000000)")
+	for told := (proto.Progress{}); told.Rows == 0 || told.TotalRows == 0; {
+		c.want(proto.ServerCodeProgress)
+		var p proto.Progress
+		if err := p.DecodeAware(c.in, c.revision); err != nil {
+			t.Fatal(err)
+		}
+		told.Rows, told.TotalRows = told.Rows+p.Rows, told.TotalRows+p.TotalRows
+	}
+	c.send(proto.ClientCodeCancel.Encode)
+	c.rows()
 	c.wantAlive()
 }
 
@@ -505,6 +516,7 @@ func TestRawRefusals(t *testing.T) {
 
 // TestNativeStop stops a server with idle and busy connections.
 func TestNativeStop(t *testing.T) {
+	t.Parallel() // it only waits
 	ch := startOwn(t)
 	idle, busy, silent := greet(t, ch.NativeAddr(), 54460), greet(t, ch.NativeAddr(), 54460), dialRaw(t, ch.NativeAddr(), 0)
 	idle.wantAlive()
@@ -515,6 +527,7 @@ func TestNativeStop(t *testing.T) {
 	inserting.query("INSERT INTO stop VALUES")
 	inserting.want(proto.ServerCodeData)
 	inserting.block(proto.ServerCodeData)
+	inserting.data("", numbers(5))
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	var wg conc.WaitGroup
@@ -526,6 +539,9 @@ func TestNativeStop(t *testing.T) {
 	idle.wantClosed()
 	silent.wantClosed()
 	busy.wantKilled()
+	inserting.want(proto.ServerProfileEvents)
+	inserting.block(proto.ServerProfileEvents)
+	inserting.wantClosed()
 	wg.Wait()
 }
 
