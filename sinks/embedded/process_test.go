@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -22,17 +23,38 @@ import (
 	"zyklus/sinks/embedded/embeddedtest"
 )
 
-// server builds the server's program once per test.
+// program is the server's program, built once for all tests that start their own.
+var program struct {
+	once      sync.Once
+	dir, path string
+	err       error
+}
+
+// TestMain removes the program at the end.
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if program.dir != "" {
+		_ = os.RemoveAll(program.dir)
+	}
+	os.Exit(code)
+}
+
+// server returns the path of the server's program.
 func server(t *testing.T) string {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("needs the embedded ClickHouse")
 	}
-	path, err := embeddedtest.BuildServer(t.Context(), t.TempDir())
-	if err != nil {
-		t.Fatal(err)
+	program.once.Do(func() {
+		//nolint:usetesting // it outlives the test
+		if program.dir, program.err = os.MkdirTemp("", "zyklus-server-*"); program.err == nil {
+			program.path, program.err = embeddedtest.BuildServer(context.Background(), program.dir)
+		}
+	})
+	if program.err != nil {
+		t.Fatal(program.err)
 	}
-	return path
+	return program.path
 }
 
 // startOwn starts a ClickHouse that is not shared.
