@@ -2,7 +2,7 @@ package embedded
 
 import "strings"
 
-// statement is what the HTTP endpoint must know of a statement to run it. The
+// statement is what the endpoints must know of a statement to run it. The
 // engine does the real parsing.
 type statement struct {
 	// sql is the text as it came, for an insert with data only up to the data.
