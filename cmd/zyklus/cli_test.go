@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -105,7 +106,7 @@ func TestCommandLine(t *testing.T) {
 			"version":             {"version"},
 			"embedded":            {"broker", "clickhouse", "READY"},
 			"embedded broker":     {"--listen", "--data-dir"},
-			"embedded clickhouse": {"--listen", "--data-dir", "--libchdb"},
+			"embedded clickhouse": {"--listen", "--native-listen", "--data-dir", "--libchdb", "--user", "ZYKLUS_EMBEDDED_PASSWORD", "KILL QUERY"},
 		} {
 			code, stdout, stderr := cli(t, append(strings.Fields(command), "--help")...)
 			if code != 0 || stderr != "" {
@@ -152,6 +153,7 @@ func TestCommandLine(t *testing.T) {
 		fails(t, 2, problem("--customers"), "demo", "--customers", "0")
 		fails(t, 2, problem("--kafka-addr", `"x"`, "host:port"), "demo", "--kafka-addr", "x")
 		fails(t, 2, problem("--data-dir"), "embedded", "clickhouse", "--listen", "127.0.0.1:0")
+		fails(t, 2, problem("--user", "ZYKLUS_EMBEDDED_PASSWORD"), "embedded", "clickhouse", "--listen", "127.0.0.1:0", "--data-dir", t.TempDir(), "--user", "ann")
 	})
 	t.Run("configuration", func(t *testing.T) {
 		config := file(t, "zyklus.yaml", `group: "a b"
@@ -290,12 +292,13 @@ func TestNotPrepared(t *testing.T) {
 // TestPortsInUse: embedded parts whose address is taken leave neither children nor data.
 func TestPortsInUse(t *testing.T) {
 	taken := occupied(t).Addr().String()
-	for _, flag := range []string{"kafka.listen", "clickhouse.listen", "http.addr"} {
+	listeners := []string{"kafka.listen", "clickhouse.listen", "clickhouse.native_listen", "http.addr"}
+	for _, flag := range listeners {
 		t.Run(flag, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "data")
 			args := []string{"run", "--set", "kafka.embedded=true", "--set", "clickhouse.embedded=true",
 				"--set", "kafka.data=" + filepath.Join(dir, "kafka"), "--set", "clickhouse.data=" + filepath.Join(dir, "clickhouse")}
-			for _, other := range []string{"kafka.listen", "clickhouse.listen", "http.addr"} {
+			for _, other := range listeners {
 				addr := "127.0.0.1:0"
 				if other == flag {
 					addr = taken
@@ -319,6 +322,7 @@ func TestPortsInUse(t *testing.T) {
 		dir := filepath.Join(t.TempDir(), "data")
 		fails(t, 1, problem(taken, "in use", "--listen"), "embedded", "broker", "--listen", taken, "--data-dir", dir)
 		fails(t, 1, problem(taken, "in use", "--listen"), "embedded", "clickhouse", "--listen", taken, "--data-dir", dir)
+		fails(t, 1, problem(taken, "in use", "--native-listen"), "embedded", "clickhouse", "--listen", "127.0.0.1:0", "--native-listen", taken, "--data-dir", dir)
 	})
 }
 
@@ -356,4 +360,43 @@ func topics(t *testing.T, broker string) (names []string) {
 func (d deployment) queryIn(database, sql string) ([]string, error) {
 	d.database = database
 	return d.query(sql)
+}
+
+// TestEmbeddedUser: the password of the one user comes from the environment.
+func TestEmbeddedUser(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts the embedded ClickHouse")
+	}
+	p := start(t, []string{"ZYKLUS_EMBEDDED_PASSWORD=s3cret"}, "embedded", "clickhouse", "--listen", "127.0.0.1:0", "--data-dir", t.TempDir(), "--user", "ann")
+	addr := p.ready()
+	for password, want := range map[string]int{"s3cret": http.StatusOK, "": http.StatusForbidden} {
+		req, err := http.NewRequest(http.MethodGet, "http://"+addr+"/?query=SELECT+1", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.SetBasicAuth("ann", password)
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if res.Body.Close(); res.StatusCode != want {
+			t.Errorf("password %q: status %d", password, res.StatusCode)
+		}
+	}
+}
+
+// TestEmbeddedNative: the embedded ClickHouse is written to over its native protocol.
+func TestEmbeddedNative(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts the embedded ClickHouse")
+	}
+	dir := t.TempDir()
+	p := start(t, nil, "run", "--set", "kafka.embedded=true", "--set", "kafka.listen=127.0.0.1:0", "--set", "kafka.data="+filepath.Join(dir, "kafka"),
+		"--set", "clickhouse.embedded=true", "--set", "clickhouse.protocol=native", "--set", "clickhouse.listen=127.0.0.1:0",
+		"--set", "clickhouse.data="+filepath.Join(dir, "clickhouse"), "--http-addr", "127.0.0.1:0", "--for", "3s")
+	code := p.wait(time.Minute)
+	native := regexp.MustCompile(`embedded clickhouse started.*native\W+([0-9.:]+)`).FindStringSubmatch(p.log.String())
+	if code != 0 || native == nil || !regexp.MustCompile(`msg\W+running.*clickhouse\W+`+regexp.QuoteMeta(native[1])).MatchString(p.log.String()) {
+		t.Errorf("exit %d\n%s", code, p.log.String())
+	}
 }

@@ -86,6 +86,7 @@ type demo struct {
 	state   demoState
 	history time.Time // end of the history
 	begin   time.Time
+	native  string // address of ClickHouse's native protocol
 	service *service
 	play    *playback
 	board   board
@@ -114,6 +115,7 @@ func (o *demoOptions) run(ctx context.Context, out io.Writer) (err error) {
 		return err
 	}
 	defer p.stop()
+	d.native = p.clickhouse.NativeAddr()
 	if err := migrate(ctx, d.cfg, d.log, func(string) {}); err != nil {
 		return err
 	}
@@ -302,7 +304,7 @@ func (d *demo) announce() {
 func (d *demo) addresses() []view.Address {
 	return []view.Address{
 		{Name: "Kafka", URL: d.cfg.Kafka.Brokers[0]},
-		{Name: "ClickHouse", URL: "http://" + d.cfg.ClickHouse.Addrs[0]},
+		{Name: "ClickHouse", URL: fmt.Sprintf("http://%s (native protocol: %s)", d.cfg.ClickHouse.Addrs[0], d.native)},
 		{Name: "Metrics", URL: d.service.url() + "/metrics"},
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 	"zyklus/cmd/zyklus/internal/config"
 	"zyklus/cmd/zyklus/internal/httpserver"
 	"zyklus/cmd/zyklus/internal/progress"
+	"zyklus/sinks/clickhouse"
 	"zyklus/sinks/embedded"
 )
 
@@ -79,14 +81,19 @@ func (p *parts) startClickHouse(ctx context.Context, cfg *config.ClickHouse) err
 	defer done()
 	begin := time.Now()
 	c, err := embedded.StartClickHouse(ctx, embedded.Options{
-		DataDir: data, Addr: cfg.Listen, Log: func(line string) { p.log.Warn("embedded clickhouse", "line", line) },
+		DataDir: data, Addr: cfg.Listen, NativeAddr: cfg.Native, Log: func(line string) { p.log.Warn("embedded clickhouse", "line", line) },
 		Library: embedded.LibraryOptions{Path: cfg.Library, Progress: library},
+		Users:   map[string]string{cfg.Username: cfg.Password.Reveal()},
 	})
 	if err != nil {
 		return err
 	}
-	p.clickhouse, cfg.Addrs, cfg.Protocol = c, []string{c.Addr()}, "http"
-	p.log.Info("embedded clickhouse started", "addr", c.Addr(), "took", time.Since(begin).Round(time.Millisecond))
+	p.clickhouse, cfg.Addrs = c, []string{c.Addr()}
+	if cfg.Protocol == clickhouse.Native {
+		cfg.Addrs = []string{c.NativeAddr()}
+	}
+	p.log.Info("embedded clickhouse started", "addr", c.Addr(), "native", cmp.Or(c.NativeAddr(), config.NativeOff),
+		"took", time.Since(begin).Round(time.Millisecond))
 	return nil
 }
 
@@ -95,6 +102,9 @@ func portsFree(cfg *config.Config) error {
 	var problems []error
 	if cfg.ClickHouse.Embedded {
 		problems = append(problems, free(cfg.ClickHouse.Listen, "clickhouse.listen"))
+		if cfg.ClickHouse.Native != config.NativeOff {
+			problems = append(problems, free(cfg.ClickHouse.Native, "clickhouse.native_listen"))
+		}
 	}
 	if cfg.Kafka.Embedded {
 		problems = append(problems, free(cfg.Kafka.Listen, "kafka.listen"))

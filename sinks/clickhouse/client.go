@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 
 	ch "github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
@@ -18,7 +19,7 @@ type Client struct {
 	metrics *metrics
 }
 
-// Open connects and asks the server for its name, once: an error says in one line what to do. It does not need the
+// Open connects and asks the server for its version, once: an error says in one line what to do. It does not need the
 // database to exist. The metrics are registered with reg; a nil reg keeps them unregistered.
 func Open(ctx context.Context, opts Options, log *slog.Logger, reg prometheus.Registerer) (*Client, error) {
 	if err := opts.Validate(); err != nil {
@@ -33,6 +34,9 @@ func Open(ctx context.Context, opts Options, log *slog.Logger, reg prometheus.Re
 	if err := c.Ping(ctx); err != nil {
 		return nil, joinClose(err, conn.Close)
 	}
+	if err := c.checkVersion(); err != nil {
+		return nil, joinClose(err, conn.Close)
+	}
 	if err := c.metrics.register(reg); err != nil {
 		return nil, joinClose(err, conn.Close)
 	}
@@ -41,6 +45,23 @@ func Open(ctx context.Context, opts Options, log *slog.Logger, reg prometheus.Re
 
 // Ping asks the server for an answer.
 func (c *Client) Ping(ctx context.Context) error { return c.explain(c.conn.Ping(ctx)) }
+
+// The oldest version of ClickHouse that is supported, a long-term release. Before 23.2 ReplacingMergeTree has no
+// is_deleted, without which a withdrawn row would stay; what lies between the two has not been tried.
+const minMajor, minMinor = 24, 8
+
+// checkVersion refuses a server that is too old. One that does not tell its version in numbers is believed to be new.
+func (c *Client) checkVersion() error {
+	server, err := c.conn.ServerVersion()
+	if err != nil {
+		return c.explain(err)
+	}
+	if v := server.Version; v.Major > 0 && (v.Major < minMajor || v.Major == minMajor && v.Minor < minMinor) {
+		return fmt.Errorf("ClickHouse at %s has version %d.%d, Zyklus needs %d.%d or later: upgrade ClickHouse",
+			strings.Join(c.opts.Addrs, ", "), v.Major, v.Minor, minMajor, minMinor)
+	}
+	return nil
+}
 
 // Close closes the connections. Writers must have ended.
 func (c *Client) Close() error {

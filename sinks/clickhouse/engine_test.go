@@ -18,10 +18,23 @@ import (
 )
 
 // server returns the address of the tests' ClickHouse and a database of the test's own, which is dropped in the end.
-func server(t testing.TB) Options {
+func server(t testing.TB) Options { return serverOver(t, HTTP) }
+
+// overBoth runs a test over each protocol.
+func overBoth(t *testing.T, test func(t *testing.T, o Options)) {
+	for _, protocol := range []string{HTTP, Native} {
+		t.Run(protocol, func(t *testing.T) { test(t, serverOver(t, protocol)) })
+	}
+}
+
+func serverOver(t testing.TB, protocol string) Options {
 	t.Helper()
+	addr := embeddedtest.StartClickHouse(t)
+	if protocol == Native {
+		addr = embeddedtest.StartNative(t)
+	}
 	o := Options{
-		Addrs: []string{embeddedtest.StartClickHouse(t)}, Protocol: HTTP, Linger: time.Millisecond,
+		Addrs: []string{addr}, Protocol: protocol, Linger: time.Millisecond,
 		Database: "t_" + strings.NewReplacer("/", "_", "=", "_").Replace(t.Name()),
 	}
 	t.Cleanup(func() {
@@ -119,8 +132,10 @@ func checkpoint(partition, version int64) *pipeline.Rows {
 	return rows
 }
 
-func TestEngineMigrate(t *testing.T) {
-	c, s, ctx := open(t, server(t)), testSchema(), context.Background()
+func TestEngineMigrate(t *testing.T) { overBoth(t, testMigrate) }
+
+func testMigrate(t *testing.T, o Options) {
+	c, s, ctx := open(t, o), testSchema(), context.Background()
 	if err := c.Check(ctx, s); err == nil || !strings.Contains(err.Error(), "run `zyklus migrate`") {
 		t.Errorf("check of nothing: %v", err)
 	}
@@ -147,8 +162,10 @@ func TestEngineMigrate(t *testing.T) {
 		"How far each partition has been written.")
 }
 
-func TestEngineMigrateTwiceAtOnce(t *testing.T) {
-	o, s := server(t), testSchema()
+func TestEngineMigrateTwiceAtOnce(t *testing.T) { overBoth(t, testMigrateTwiceAtOnce) }
+
+func testMigrateTwiceAtOnce(t *testing.T, o Options) {
+	s := testSchema()
 	var wg conc.WaitGroup
 	for range 4 {
 		c := open(t, o)
@@ -164,8 +181,10 @@ func TestEngineMigrateTwiceAtOnce(t *testing.T) {
 	}
 }
 
-func TestEngineReconcile(t *testing.T) {
-	o, s, ctx := server(t), testSchema(), context.Background()
+func TestEngineReconcile(t *testing.T) { overBoth(t, testReconcile) }
+
+func testReconcile(t *testing.T, o Options) {
+	s, ctx := testSchema(), context.Background()
 	c := migrated(t, o, s)
 	w := running(t, c)
 	write(t, w, customers(0, 2, 1, false))
@@ -196,16 +215,16 @@ func TestEngineReconcile(t *testing.T) {
 	}
 }
 
-// TestEngineTypes reads back every type, written by both encodings and all compressions.
+// TestEngineTypes reads back every type, written by both encodings, over both protocols, in all compressions.
 func TestEngineTypes(t *testing.T) {
 	for _, compression := range []string{"none", "lz4", "zstd"} {
-		t.Run(compression, func(t *testing.T) { testTypes(t, compression, false) })
-		t.Run(compression+"_batches", func(t *testing.T) { testTypes(t, compression, true) })
+		t.Run("http_"+compression, func(t *testing.T) { testTypes(t, serverOver(t, HTTP), compression, false) })
+		t.Run("native_"+compression, func(t *testing.T) { testTypes(t, serverOver(t, Native), compression, true) })
 	}
+	t.Run("http_batches_lz4", func(t *testing.T) { testTypes(t, serverOver(t, HTTP), "lz4", true) })
 }
 
-func testTypes(t *testing.T, compression string, batches bool) {
-	o := server(t)
+func testTypes(t *testing.T, o Options, compression string, batches bool) {
 	o.Compression = compression
 	c := migrated(t, o, testSchema())
 	w := newRunning(t, c, func(w *Writer) { w.encoder.batches = batches })
@@ -267,8 +286,10 @@ func TestEngineReplacing(t *testing.T) {
 	expect(t, c, "SELECT toString(tuple(count(), min(customer_id))) FROM {db}.v_customers", "(7,'c0000000')")
 }
 
-func TestEngineVersion(t *testing.T) {
-	c := migrated(t, server(t), testSchema())
+func TestEngineVersion(t *testing.T) { overBoth(t, testVersion) }
+
+func testVersion(t *testing.T, o Options) {
+	c := migrated(t, o, testSchema())
 	w := running(t, c)
 	ctx := context.Background()
 	if v, err := w.Version(ctx, "events", 3); v != 0 || err != nil {

@@ -155,12 +155,16 @@ func (c *Client) explainException(e *ch.Exception) string {
 	}
 }
 
+// nativePort is what a server answers to HTTP on its native port.
+const nativePort = "is for clickhouse-client program"
+
 func (c *Client) explainTransport(err error) string {
 	where := strings.Join(c.opts.Addrs, ", ")
 	var dns *net.DNSError
 	var status *ch.HTTPError
 	var urlErr *url.Error
 	var own *credentialsError
+	var netErr net.Error
 	if errors.As(err, &urlErr) {
 		err = urlErr.Err // the URL is a page long and says nothing
 	}
@@ -173,16 +177,20 @@ func (c *Client) explainTransport(err error) string {
 		return fmt.Sprintf("no ClickHouse at %s: connection refused (is it running, is the port right for protocol %s?)", where, c.opts.Protocol)
 	case errors.Is(err, ch.ErrAcquireConnTimeout), errors.Is(err, context.DeadlineExceeded):
 		return fmt.Sprintf("ClickHouse at %s does not answer in time", where)
+	case errors.As(err, &netErr) && netErr.Timeout():
+		return fmt.Sprintf("ClickHouse at %s does not answer in time (is the port right for protocol %s?)", where, c.opts.Protocol)
+	case strings.Contains(err.Error(), nativePort):
+		return fmt.Sprintf("the server at %s does not speak protocol %s: native is port 9000, http is port 8123", where, c.opts.Protocol)
 	case strings.Contains(err.Error(), "unexpected packet"), strings.Contains(err.Error(), "malformed HTTP"):
 		return fmt.Sprintf("the server at %s does not speak protocol %s without TLS: native is port 9000, http is port 8123; else set clickhouse.tls.enabled to true", where, c.opts.Protocol)
 	case strings.Contains(err.Error(), "first record does not look like"), strings.Contains(err.Error(), "HTTP response to HTTPS"):
 		return fmt.Sprintf("the server at %s does not speak TLS on this port: native is port 9440 and http 8443; else set clickhouse.tls.enabled to false", where)
 	case strings.Contains(err.Error(), "x509: "):
-		return fmt.Sprintf("the certificate of ClickHouse at %s does not hold (check clickhouse.tls.ca and server_name): %s", where, oneLine(err.Error()))
+		return fmt.Sprintf("the certificate of ClickHouse at %s does not hold (check clickhouse.tls.ca and server_name): %s", where, oneLine(fromTLS(err.Error())))
 	case strings.Contains(err.Error(), "remote error: tls: "):
-		return fmt.Sprintf("ClickHouse at %s ends the TLS handshake (check clickhouse.tls.cert and key): %s", where, oneLine(err.Error()))
+		return fmt.Sprintf("ClickHouse at %s ends the TLS handshake (check clickhouse.tls.cert and key): %s", where, oneLine(fromTLS(err.Error())))
 	case strings.Contains(err.Error(), "tls: "):
-		return fmt.Sprintf("no TLS connection to ClickHouse at %s: %s", where, oneLine(err.Error()))
+		return fmt.Sprintf("no TLS connection to ClickHouse at %s: %s", where, oneLine(fromTLS(err.Error())))
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
 		return fmt.Sprintf("ClickHouse at %s closes the connection (if it does so at once: does the port fit clickhouse.protocol and clickhouse.tls?): %s", where, oneLine(err.Error()))
 	case errors.As(err, &status):
@@ -190,6 +198,16 @@ func (c *Client) explainTransport(err error) string {
 	default:
 		return fmt.Sprintf("ClickHouse at %s: %s", where, oneLine(err.Error()))
 	}
+}
+
+// fromTLS leaves out what the driver was doing when TLS failed.
+func fromTLS(text string) string {
+	for _, begin := range []string{"remote error: tls: ", "tls: ", "x509: "} {
+		if i := strings.Index(text, begin); i >= 0 {
+			return text[i:]
+		}
+	}
+	return text
 }
 
 // scrub removes the password, should a library have put it into a text.

@@ -16,7 +16,7 @@ import (
 // The protocols that a Client can speak.
 const (
 	Native = "native" // TCP, port 9000 (9440 with TLS): the cheapest for both sides
-	HTTP   = "http"   // port 8123 (8443 with TLS): through load balancers, and to the embedded engine
+	HTTP   = "http"   // port 8123 (8443 with TLS): through load balancers
 )
 
 // Options say where ClickHouse is and how to write to it. The zero value of a field means its default.

@@ -58,8 +58,10 @@ func TestEngineGroupCommit(t *testing.T) {
 }
 
 // TestEngineStopErrors: an error that a person must mend keeps the rows, holds `checkpoints` back and is told.
-func TestEngineStopErrors(t *testing.T) {
-	c := migrated(t, server(t), testSchema())
+func TestEngineStopErrors(t *testing.T) { overBoth(t, testStopErrors) }
+
+func testStopErrors(t *testing.T, o Options) {
+	c := migrated(t, o, testSchema())
 	w := running(t, c)
 	ctx := context.Background()
 	rename := func(from, to string) {
@@ -94,9 +96,10 @@ func TestEngineStopErrors(t *testing.T) {
 }
 
 // TestEngineOutage cuts the line again and again while partitions write: nothing is lost, nothing appears twice.
-func TestEngineOutage(t *testing.T) {
+func TestEngineOutage(t *testing.T) { overBoth(t, testOutage) }
+
+func testOutage(t *testing.T, o Options) {
 	const partitions, checkpoints, rows = 8, 30, 200
-	o := server(t)
 	direct := migrated(t, o, testSchema())
 	line := newProxy(t, o.Addrs[0])
 	o.Addrs = []string{line.addr()}
@@ -131,8 +134,9 @@ func TestEngineOutage(t *testing.T) {
 }
 
 // TestEngineWriteEnds: a Write ends with its context or with the Writer, and the batch is the caller's again.
-func TestEngineWriteEnds(t *testing.T) {
-	o := server(t)
+func TestEngineWriteEnds(t *testing.T) { overBoth(t, testWriteEnds) }
+
+func testWriteEnds(t *testing.T, o Options) {
 	migrated(t, o, testSchema())
 	line := newProxy(t, o.Addrs[0])
 	o.Addrs = []string{line.addr()}

@@ -121,10 +121,17 @@ func planTable(database string, t *pipeline.Table, f found) ([]change, error) {
 	return changes, errors.Join(errs...)
 }
 
+// versionColumns are the last arguments of every table's engine. A replicated engine has its path and replica before.
+const versionColumns = "version, is_deleted)"
+
 // refuseTable reports what no ALTER can put right.
 func refuseTable(t *pipeline.Table, have foundTable) error {
 	if !strings.HasSuffix(have.engine, "ReplacingMergeTree") {
 		return fmt.Errorf("table %s has engine %s, not ReplacingMergeTree: rename it away and migrate again", t.Name, have.engine)
+	}
+	if !strings.Contains(have.engineFull, versionColumns) {
+		return fmt.Errorf("table %s replaces rows without a version, its engine is %s: rename it away, migrate, then `zyklus admin republish`",
+			t.Name, oneLine(have.engineFull))
 	}
 	// Servers differ in whether they keep the parentheses of a key of one column.
 	has := strings.Trim(strings.ReplaceAll(have.sortingKey, "`", ""), "()")

@@ -12,6 +12,7 @@ func asDeclared(s Schema) found {
 	f := found{database: true, tables: map[string]foundTable{migrationsTable: {}}, applied: map[string]string{}}
 	for _, t := range s.Tables {
 		have := foundTable{engine: "ReplacingMergeTree", sortingKey: strings.Join(t.Key, ", "), partitionKey: partition(t.PartitionByYear), comment: t.Comment}
+		have.engineFull = "ReplacingMergeTree(version, is_deleted) ORDER BY " + have.sortingKey
 		if t.TTLDays > 0 {
 			have.engineFull = "ReplacingMergeTree(version, is_deleted) TTL " + ttl(t) + " SETTINGS index_granularity = 8192"
 		}

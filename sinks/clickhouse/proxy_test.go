@@ -1,6 +1,7 @@
 package clickhouse
 
 import (
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -14,7 +15,9 @@ import (
 type proxy struct {
 	listener net.Listener
 	server   string
-	wg       conc.WaitGroup
+	// rewrite, if set, changes what the server sends.
+	rewrite func([]byte) []byte
+	wg      conc.WaitGroup
 
 	mu    sync.Mutex
 	down  bool
@@ -27,12 +30,12 @@ func newProxy(t testing.TB, server string) *proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return startProxy(t, l, server)
+	return proxyOn(t, l, server, nil)
 }
 
-func startProxy(t testing.TB, l net.Listener, server string) *proxy {
-	t.Helper()
-	p := &proxy{listener: l, server: server}
+// proxyOn serves a listener, which may be one of TLS.
+func proxyOn(t testing.TB, l net.Listener, server string, rewrite func([]byte) []byte) *proxy {
+	p := &proxy{listener: l, server: server, rewrite: rewrite}
 	p.wg.Go(p.accept)
 	t.Cleanup(func() {
 		if err := l.Close(); err != nil {
@@ -61,12 +64,36 @@ func (p *proxy) accept() {
 			continue
 		}
 		p.wg.Go(func() { p.pipe(server, client) })
-		p.wg.Go(func() { p.pipe(client, server) })
+		p.wg.Go(func() { p.pipe(p.rewriter(client), server) })
 	}
 }
 
+// rewriter returns the client's connection, behind rewrite if that is set.
+func (p *proxy) rewriter(client net.Conn) net.Conn {
+	if p.rewrite == nil {
+		return client
+	}
+	return rewritten{client, p.rewrite}
+}
+
+type rewritten struct {
+	net.Conn
+	rewrite func([]byte) []byte
+}
+
+func (r rewritten) Write(b []byte) (int, error) {
+	if _, err := r.Conn.Write(r.rewrite(b)); err != nil {
+		return 0, err
+	}
+	return len(b), nil
+}
+
 func (p *proxy) pipe(to, from net.Conn) {
-	_, _ = io.Copy(to, from) // it ends with an error whenever the test cuts it
+	_, err := io.Copy(to, from) // it ends with an error whenever the test cuts it
+	var plain tls.RecordHeaderError
+	if c, ok := from.(*tls.Conn); ok && !c.ConnectionState().HandshakeComplete && !errors.As(err, &plain) {
+		_, _ = io.Copy(io.Discard, c.NetConn()) // closing with bytes unread would take the alert away from the client
+	}
 	closeAll(to, from)
 }
 

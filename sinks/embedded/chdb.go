@@ -24,6 +24,8 @@ type chdb struct {
 	resultError        func(result unsafe.Pointer) unsafe.Pointer
 	resultRowsRead     func(result unsafe.Pointer) uint64
 	resultBytesRead    func(result unsafe.Pointer) uint64
+	resultRowsScanned  func(result unsafe.Pointer) uint64
+	resultBytesScanned func(result unsafe.Pointer) uint64
 	resultRowsWritten  func(result unsafe.Pointer) uint64
 	resultBytesWritten func(result unsafe.Pointer) uint64
 	setSignalHandlers  func(enabled int32)
@@ -59,6 +61,8 @@ func (c *chdb) symbols() map[string]any {
 		"chdb_result_error":                &c.resultError,
 		"chdb_result_rows_read":            &c.resultRowsRead,
 		"chdb_result_bytes_read":           &c.resultBytesRead,
+		"chdb_result_storage_rows_read":    &c.resultRowsScanned,
+		"chdb_result_storage_bytes_read":   &c.resultBytesScanned,
 		"chdb_result_rows_written":         &c.resultRowsWritten,
 		"chdb_result_bytes_written":        &c.resultBytesWritten,
 		"chdb_set_signal_handlers_enabled": &c.setSignalHandlers,

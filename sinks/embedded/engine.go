@@ -25,22 +25,21 @@ type engine struct {
 	anchor *session
 	// nextTag numbers statements, so that each can be found and killed.
 	nextTag uint64
+	// running holds the statements whose clients gave them an id.
+	running map[string]*runningQuery
 }
 
 // maxIdle bounds how many unused connections are kept. A new one costs 0.2 ms.
 const maxIdle = 8
 
 // openEngine loads the library and starts the engine on dir, which it creates.
-// parallel is how many statements may run at once.
+// It refuses databases of a newer engine. parallel is how many statements may run at once.
 func openEngine(library, dir string, parallel int) (*engine, error) {
 	abs, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, fmt.Errorf("data directory: %w", err)
 	}
-	e := &engine{slots: make(chan struct{}, parallel), args: engineArgs(abs)}
-	if err := sweepDropped(abs); err != nil {
-		return nil, err
-	}
+	e := &engine{slots: make(chan struct{}, parallel), args: engineArgs(abs), running: make(map[string]*runningQuery)}
 	keepSignals(func() {
 		if e.lib, err = loadChdb(library); err == nil {
 			e.lib.setSignalHandlers(0)
@@ -49,10 +48,32 @@ func openEngine(library, dir string, parallel int) (*engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	if e.anchor, err = e.connect(); err != nil {
-		return nil, fmt.Errorf("open the engine on %s: %w", abs, err)
+	if err := e.start(abs); err != nil {
+		return nil, err
 	}
 	return e, nil
+}
+
+// start opens the databases in dir, unless a newer engine has written them.
+func (e *engine) start(dir string) error {
+	version, err := e.lib.engineVersion()
+	if err != nil {
+		return fmt.Errorf("ask the engine for its version: %w", err)
+	}
+	if err := checkVersion(dir, version); err != nil {
+		return err
+	}
+	if err := sweepDropped(dir); err != nil {
+		return err
+	}
+	if e.anchor, err = e.connect(); err != nil {
+		return fmt.Errorf("open the engine on %s: %w", dir, err)
+	}
+	if err := markVersion(dir, version); err != nil {
+		e.discard(e.anchor)
+		return err
+	}
+	return nil
 }
 
 // engineArgs is the command line of the engine; server settings go there too.
@@ -69,9 +90,13 @@ type result struct {
 	data []byte
 	// header is an empty Native block with the columns of a result without
 	// rows, for which the engine itself writes nothing.
-	header       []byte
+	header []byte
+	// rowsRead and bytesRead count the result, rowsScanned and bytesScanned what
+	// was read from tables for it.
 	rowsRead     uint64
 	bytesRead    uint64
+	rowsScanned  uint64
+	bytesScanned uint64
 	rowsWritten  uint64
 	bytesWritten uint64
 	elapsed      time.Duration
@@ -87,6 +112,15 @@ type command struct {
 	database string
 	settings []setting
 	params   []param
+	// tables are filled before the statement runs and only it sees them.
+	tables []externalTable
+	// queryID is the id the client gave the statement, "" for none.
+	queryID string
+	// tag names the statement within the engine; "" lets run choose one.
+	tag string
+	// held is the session the statement runs in; nil takes a connection of the
+	// pool. The caller has the session for itself.
+	held *session
 	// spoils says that the statement changes its session (SET, USE, temporary
 	// tables), so that the connection must not be used again.
 	spoils bool
@@ -102,22 +136,24 @@ func (e *engine) run(ctx context.Context, cmd command) (*result, error) {
 		return nil, fmt.Errorf("wait for a free connection: %w", ctx.Err())
 	}
 	defer func() { <-e.slots }()
+	if cmd.tag == "" {
+		cmd.tag = e.tag(cmd.queryID)
+	}
+	if cmd.held != nil {
+		return e.runHeld(ctx, cmd)
+	}
 	s, err := e.take()
 	if err != nil {
 		return nil, err
 	}
-	tag := e.tag()
-	if err := s.prepare(cmd, tag); err != nil {
+	if err := s.prepare(cmd, cmd.tag); err != nil {
 		e.discard(s)
 		return nil, err
 	}
-	finished, calm := e.watch(ctx, tag), e.nudge()
-	res, err := s.exec(cmd.sql, cmd.format, cmd.params)
-	finished()
-	calm()
+	res, err := e.execute(ctx, s, cmd)
 	// A connection keeps a failed statement in the process list until its next
 	// one, so it goes too.
-	if err != nil || cmd.spoils || len(cmd.settings) > 0 {
+	if err != nil || cmd.spoils || len(cmd.settings) > 0 || len(cmd.tables) > 0 {
 		e.discard(s)
 		return res, err
 	}
@@ -125,12 +161,31 @@ func (e *engine) run(ctx context.Context, cmd command) (*result, error) {
 	return res, nil
 }
 
-// tag returns a name no other statement of this engine has.
-func (e *engine) tag() string {
+// execute runs the statement on a prepared connection, kills it when ctx ends
+// and nudges it while it takes long.
+func (e *engine) execute(ctx context.Context, s *session, cmd command) (*result, error) {
+	finished, calm := e.watch(ctx, cmd.tag), e.nudge()
+	defer calm()
+	defer finished()
+	for _, table := range cmd.tables {
+		if err := table.create(s); err != nil {
+			return nil, err
+		}
+	}
+	return s.exec(cmd.sql, cmd.format, cmd.params)
+}
+
+// tag returns a name no other statement of this engine has. It carries the
+// client's id of the statement, if there is one.
+func (e *engine) tag(queryID string) string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.nextTag++
-	return fmt.Sprintf("zyklus-statement-%d.", e.nextTag)
+	tag := fmt.Sprintf("zyklus-statement-%d.", e.nextTag)
+	if queryID != "" {
+		tag = queryIDMark + queryID + ")" + tag
+	}
+	return tag
 }
 
 // watch kills the tagged statement once ctx ends. The caller calls the returned

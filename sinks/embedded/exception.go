@@ -8,15 +8,25 @@ import (
 
 // Exception codes of ClickHouse this package itself raises.
 const (
-	codeUnknownException    = 1000
-	codeBadArguments        = 36
-	codeUnsupported         = 48
-	codeUnknownSetting      = 115
-	codeQueryTooLarge       = 290
-	codeReadonly            = 164
-	codeCannotDecompress    = 271
-	codeQueryWasCancelled   = 394
-	codeChecksumDoesntMatch = 40
+	codeUnknownException      = 1000
+	codeBadArguments          = 36
+	codeUnsupported           = 48
+	codeSyntaxError           = 62
+	codeUnknownTypeOfQuery    = 78
+	codeUnknownSetting        = 115
+	codeQueryTooLarge         = 290
+	codeReadonly              = 164
+	codeQueryAlreadyRunning   = 216
+	codeCannotDecompress      = 271
+	codeIntoOutfileNotAllowed = 358
+	codeSessionNotFound       = 372
+	codeSessionIsLocked       = 373
+	codeInvalidSessionTimeout = 374
+	codeQueryWasCancelled     = 394
+	codeChecksumDoesntMatch   = 40
+	codeAuthenticationFailed  = 516
+	codeTooManySessions       = 700
+	codeSessionIDEmpty        = 744
 )
 
 // exception is an error of the engine: ClickHouse's code and text. Code 0 means
@@ -51,14 +61,22 @@ func raise(code int, name, message string) *exception {
 // httpStatus returns the status a ClickHouse server answers the code with.
 func httpStatus(code int) int {
 	switch code {
-	case 46, 47, 50, 56, 60, 63, 72, 73, 78, 81, 115, 336: // unknown function, identifier, type, table, setting, …
+	case 194: // a password is required
+		return http.StatusUnauthorized
+	case 192, 193, 497, 512, codeAuthenticationFailed: // unknown user, wrong password, access denied, role not granted
+		return http.StatusForbidden
+	case 6, 8, 15, 25, 26, 27, codeBadArguments, 37, 38, 41, 44, 53, codeSyntaxError, 72, 117, 123, 167, 168, 223, 321, 376, 427, 441, 675, 676:
+		return http.StatusBadRequest // what was sent cannot be parsed
+	case 46, 47, 50, 56, 60, 63, 73, codeUnknownTypeOfQuery, 81, codeUnknownSetting, 152, 336, 511: // unknown function, identifier, type, table, …
 		return http.StatusNotFound
-	case 6, 20, 26, 27, 36, 38, 41, 43, 53, 62, 69, 70, 117, 130, 131, 153, 321, 349, 441, 456, 457: // what was sent cannot be parsed
-		return http.StatusBadRequest
 	case codeQueryTooLarge:
 		return http.StatusRequestEntityTooLarge
 	case codeUnsupported:
 		return http.StatusNotImplemented
+	case 76, 209, 439: // cannot open a file, socket timeout, cannot schedule a task
+		return http.StatusServiceUnavailable
+	case 381: // length required
+		return http.StatusLengthRequired
 	case 159: // timeout exceeded
 		return http.StatusRequestTimeout
 	}

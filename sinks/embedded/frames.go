@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/ClickHouse/ch-go/compress"
 	"github.com/go-faster/city"
@@ -85,8 +86,8 @@ func (f *frameReader) next() error {
 	if size < frameHeader || size > f.limit || length > f.limit {
 		return fmt.Errorf("compressed frame of %d bytes, %d uncompressed: %w", size, length, errTooLarge)
 	}
-	f.frame = append(grow(f.frame, int(size))[:0], head[frameChecksum:]...)[:size]
-	if _, err := io.ReadFull(f.src, f.frame[frameHeader:]); err != nil {
+	var err error
+	if f.frame, err = readAsSent(f.src, append(f.frame[:0], head[frameChecksum:]...), int(size)); err != nil {
 		return unexpected(err)
 	}
 	sum := city.CH128(f.frame)
@@ -98,13 +99,16 @@ func (f *frameReader) next() error {
 
 // decompress fills rest with the data of the current frame.
 func (f *frameReader) decompress(length int) error {
-	f.data = grow(f.data, length)
 	body := f.frame[frameHeader:]
 	var err error
 	switch method := f.frame[0]; method {
 	case frameNone:
 		f.rest = body
 	case frameLZ4:
+		if length/maxRatioLZ4 > len(body) {
+			return fmt.Errorf("decompress frame: %d bytes cannot hold %d", len(body), length)
+		}
+		f.data = grow(f.data, length)
 		var n int
 		n, err = lz4.UncompressBlock(body, f.data)
 		f.rest = f.data[:max(n, 0)]
@@ -131,6 +135,25 @@ func (f *frameReader) unzstd(body []byte) ([]byte, error) {
 		}
 	}
 	return f.zstd.DecodeAll(body, f.data[:0])
+}
+
+// maxRatioLZ4 is how often LZ4 can shorten data: a byte of it stands for 255
+// bytes at most.
+const maxRatioLZ4 = 255
+
+// readAsSent reads until b is n bytes long. Memory grows with what has arrived,
+// not with what was announced.
+func readAsSent(src io.Reader, b []byte, n int) ([]byte, error) {
+	const step = 1 << 20
+	for len(b) < n {
+		more := min(n-len(b), max(len(b), step))
+		b = slices.Grow(b, more)
+		got, err := io.ReadFull(src, b[len(b):len(b)+more])
+		if b = b[:len(b)+got]; err != nil {
+			return b, err
+		}
+	}
+	return b, nil
 }
 
 // grow returns a slice of n bytes, b's own memory if it is large enough. The

@@ -91,7 +91,6 @@ func TestGet(t *testing.T) {
 	get(t, addr, "/?query=SELECT+1&bad%20name=1").wantException(t, 404, "115")
 	get(t, addr, "/?query=SELECT+1&database=nope").wantException(t, 404, "81")
 	get(t, addr, "/?query=SELECT+1&client_protocol_version=x").wantException(t, 400, "36")
-	get(t, addr, "/?query=SELECT+1&session_id=x").wantException(t, 501, "48")
 	if a := get(t, addr, "/nothing"); a.status != 404 {
 		t.Fatal(a)
 	}

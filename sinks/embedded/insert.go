@@ -47,16 +47,19 @@ func (s *spool) fill(data io.Reader) (path string, size int64, err error) {
 	return f.Name(), size, nil
 }
 
-// runInsert receives the data and inserts it. An insert without any data does
-// nothing but is checked by the engine.
-func (s *server) runInsert(ctx context.Context, req *request) (*result, error) {
-	path, _, err := s.spool.fill(req.data)
-	if err != nil {
-		return nil, bodyException(err)
+// runInsert inserts the data of a request, which it receives unless the request
+// has it in a file already. An insert without any data does nothing but is
+// checked by the engine.
+func (s *server) runInsert(ctx context.Context, req *request, cmd command) (*result, error) {
+	path := req.path
+	if path == "" {
+		var err error
+		if path, _, err = s.spool.fill(req.data); err != nil {
+			return nil, bodyException(err)
+		}
 	}
 	defer func() { _ = os.Remove(path) }()
 	ins := req.insert
-	cmd := req.command()
 	cmd.sql = ins.into + " FROM INFILE " + quoteString(path) + " COMPRESSION 'none' " + ins.settings + " FORMAT " + ins.format
 	return s.engine.run(ctx, cmd)
 }

@@ -156,9 +156,10 @@ func memory(t testing.TB, pid int) (now, peak string) {
 
 // TestStartTimeAndMemory reports the figures of a process of its own.
 func TestStartTimeAndMemory(t *testing.T) {
+	server(t) // is built
 	start := time.Now()
 	ch := startOwn(t)
-	t.Logf("build and start: %v", time.Since(start))
+	t.Logf("start: %v", time.Since(start))
 	now, peak := memory(t, ch.Pid())
 	t.Logf("after the start: %s, peak %s", now, peak)
 	conn := connect(t, ch.Addr(), "default", clickhouse.CompressionLZ4)

@@ -94,3 +94,37 @@ func FuzzParseStatement(f *testing.F) {
 		}
 	})
 }
+
+// TestWithoutOutput drops what a client of the native protocol does itself.
+func TestWithoutOutput(t *testing.T) {
+	for sql, want := range map[string]string{
+		"SELECT 1":                         "SELECT 1",
+		"SELECT 1 FORMAT JSON":             "SELECT 1 ",
+		"SELECT 1 INTO OUTFILE 'x'":        "SELECT 1 ",
+		"SELECT 1 SETTINGS a = 1 FORMAT X": "SELECT 1 SETTINGS a = 1 ",
+		"SELECT 1 INTO OUTFILE 'x' TRUNCATE FORMAT X SETTINGS a = 1;": "SELECT 1  SETTINGS a = 1;",
+		"SELECT 1 FORMAT X;":                            "SELECT 1  ;",
+		"SELECT 'INTO OUTFILE' AS into, outfile FROM t": "SELECT 'INTO OUTFILE' AS into, outfile FROM t",
+		"SELECT settings FROM (SELECT 1 AS settings)":   "SELECT settings FROM (SELECT 1 AS settings)",
+	} {
+		st := parseStatement(sql).withoutOutput()
+		if st.sql != want || st.outfile || st.format != "" {
+			t.Errorf("%s became %q", sql, st.sql)
+		}
+	}
+}
+
+// FuzzWithoutOutput: a statement only becomes shorter, but for one blank, and one
+// without a clause for output stays what it is.
+func FuzzWithoutOutput(f *testing.F) {
+	f.Add("SELECT 1 INTO OUTFILE 'x' FORMAT X SETTINGS a = 1;")
+	f.Add("(FORMAT x; INTO OUTFILE) `")
+	f.Fuzz(func(t *testing.T, sql string) {
+		st := parseStatement(sql)
+		out := st.withoutOutput()
+		plain := !st.outfile && st.format == "" && st.tail == len(st.sql) && st.insert == nil
+		if len(out.sql) > len(st.sql)+1 || plain && out.sql != st.sql {
+			t.Fatalf("%q became %q", st.sql, out.sql)
+		}
+	})
+}

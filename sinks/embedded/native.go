@@ -16,29 +16,107 @@ import (
 // 0, field 2 (bucket_num) is -1, end of fields.
 const blockInfo = "\x01\x00\x02\xff\xff\xff\xff\x00"
 
-// translateNative writes Native blocks of revision 0, as the engine makes them,
-// as blocks of the revision a client asked for. Almost all bytes are copied;
-// only blocks with types of unknown extent are decoded and encoded again.
-func translateNative(w io.Writer, data []byte, revision uint64) error {
-	if revision == 0 {
-		_, err := w.Write(data)
-		return err
+// nativeBlock is a block on its way to a client.
+type nativeBlock struct {
+	// raw is the block at revision 0 as the engine made it, and cuts are where the
+	// client's revision wants a byte more; raw is nil if the block had to be
+	// encoded again.
+	raw  []byte
+	cuts []int
+	// coded is the block encoded again.
+	coded []byte
+	rows  uint64
+}
+
+// writeTo writes the block at the client's revision.
+func (b nativeBlock) writeTo(w io.Writer) error {
+	if b.raw != nil {
+		return writeBlock(w, b.raw, b.cuts)
 	}
-	c := &cursor{data: data}
-	for c.pos < len(data) {
-		start := c.pos
-		cuts, err := blockCuts(c, revision)
-		if errors.Is(err, errShape) {
-			return recodeNative(w, data[start:], revision)
-		}
-		if err != nil {
-			return fmt.Errorf("native block at byte %d: %w", start, err)
-		}
-		if err := writeBlock(w, data[start:c.pos], cuts); err != nil {
+	_, err := w.Write(b.coded)
+	return err
+}
+
+// nativeWriter turns Native blocks of revision 0, as the engine makes them, into
+// blocks of the revision a client asked for. Almost all bytes are copied; only
+// from the first block with a type of unknown extent on everything is held,
+// decoded and encoded again. Close hands on what is left and fails if that is no
+// whole block.
+type nativeWriter struct {
+	revision uint64
+	// send takes one block after the other; each is its own until send returns.
+	send func(nativeBlock) error
+	// held is the beginning of a block, or everything once shapeless is set.
+	held []byte
+	// wait is how long held must be before it is looked at again, so that a
+	// large block is not walked over for every piece of it.
+	wait      int
+	shapeless bool
+}
+
+// newNativeWriter returns one that writes to w. The revision is not 0.
+func newNativeWriter(w io.Writer, revision uint64) *nativeWriter {
+	return &nativeWriter{revision: revision, send: func(b nativeBlock) error { return b.writeTo(w) }}
+}
+
+// Write implements io.Writer.
+func (n *nativeWriter) Write(p []byte) (int, error) {
+	n.held = append(n.held, p...)
+	if n.shapeless || len(n.held) < n.wait {
+		return len(p), nil
+	}
+	if err := n.flush(); err != nil && !errors.Is(err, errTruncated) {
+		return 0, err
+	}
+	n.wait = len(n.held) + max(len(n.held)/2, 1<<20)
+	if len(n.held) == 0 {
+		n.wait = 0
+	}
+	return len(p), nil
+}
+
+// Close hands on what is held. It does not close the destination.
+func (n *nativeWriter) Close() error {
+	if !n.shapeless {
+		if err := n.flush(); err != nil {
 			return err
 		}
 	}
+	if n.shapeless {
+		return recodeNative(n.held, n.revision, n.send)
+	}
 	return nil
+}
+
+// flush hands on the whole blocks that are held. The error wraps errTruncated if
+// part of a block is left.
+func (n *nativeWriter) flush() error {
+	done := 0
+	defer func() { n.held = append(n.held[:0], n.held[done:]...) }()
+	for done < len(n.held) {
+		c := &cursor{data: n.held[done:]}
+		cuts, err := blockCuts(c, n.revision)
+		if errors.Is(err, errShape) {
+			n.shapeless = true
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("native block: %w", err)
+		}
+		raw := n.held[done : done+c.pos]
+		if err := n.send(nativeBlock{raw: raw, cuts: cuts, rows: blockRows(raw)}); err != nil {
+			return err
+		}
+		done += c.pos
+	}
+	return nil
+}
+
+// blockRows returns how many rows a block of revision 0 has.
+func blockRows(block []byte) uint64 {
+	c := &cursor{data: block}
+	c.uvarint()
+	return c.uvarint()
 }
 
 // blockCuts moves past one block and returns the offsets, counted from its
@@ -86,8 +164,14 @@ func writeBlock(w io.Writer, block []byte, cuts []int) error {
 	return err
 }
 
-// recodeNative decodes and encodes all blocks with clickhouse-go's codec.
-func recodeNative(w io.Writer, data []byte, revision uint64) error {
+// recodeNative decodes and encodes all blocks with clickhouse-go's codec. That
+// panics at some of what it does not understand, which must not end the server.
+func recodeNative(data []byte, revision uint64, send func(nativeBlock) error) (err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			err = fmt.Errorf("native block that the codec does not understand: %v", cause)
+		}
+	}()
 	r := chproto.NewReader(bytes.NewReader(data))
 	for {
 		block := proto.NewBlock()
@@ -101,7 +185,7 @@ func recodeNative(w io.Writer, data []byte, revision uint64) error {
 		if err := block.Encode(&buf, revision); err != nil {
 			return fmt.Errorf("encode native block: %w", err)
 		}
-		if _, err := w.Write(buf.Buf); err != nil {
+		if err := send(nativeBlock{coded: buf.Buf, rows: uint64(block.Rows())}); err != nil {
 			return err
 		}
 	}
@@ -110,24 +194,30 @@ func recodeNative(w io.Writer, data []byte, revision uint64) error {
 // wantsHeader reports whether a client that knows revisions asked for a Native
 // result: such a one expects the columns even if there are no rows.
 func (req *request) wantsHeader() bool {
-	return req.format == "Native" && req.protocol > 0 && (req.verb == "SELECT" || req.verb == "WITH")
+	return req.format == "Native" && req.protocol > 0 && req.reads()
 }
 
-// emptyBlock returns a Native block of revision 0 with the columns of a query
-// and no rows. A query that cannot be described gives nothing.
+// emptyBlock returns a Native block of revision 0 with the columns of a statement
+// that reads, and no rows.
 func (s *server) emptyBlock(ctx context.Context, req *request) ([]byte, error) {
 	cmd := req.command()
+	cmd.queryID = ""
 	cmd.sql, cmd.format = "DESCRIBE TABLE ("+req.core()+"\n)", "RowBinary"
 	res, err := s.engine.run(ctx, cmd)
-	var exc *exception
-	if errors.As(err, &exc) {
-		return nil, nil
+	if err == nil {
+		defer res.free()
+		return describedBlock(res.data)
 	}
-	if err != nil {
+	if ctx.Err() != nil {
+		return nil, err
+	}
+	// SHOW and the like cannot be described, and are cheap enough to run again.
+	cmd.sql, cmd.format = req.core(), "RowBinaryWithNamesAndTypes"
+	if res, err = s.engine.run(ctx, cmd); err != nil {
 		return nil, err
 	}
 	defer res.free()
-	return describedBlock(res.data)
+	return namedBlock(res.data)
 }
 
 // describedBlock makes an empty block from the rows of DESCRIBE TABLE, which
@@ -148,4 +238,22 @@ func describedBlock(rows []byte) ([]byte, error) {
 	}
 	block := binary.AppendUvarint(nil, columns)
 	return append(append(block, 0), names...), c.err
+}
+
+// namedBlock makes an empty block from the head of RowBinaryWithNamesAndTypes:
+// the number of columns, their names, their types.
+func namedBlock(data []byte) ([]byte, error) {
+	c := &cursor{data: data}
+	columns := c.uvarint()
+	var list []string
+	for range columns {
+		list = append(list, c.str())
+	}
+	block := append(binary.AppendUvarint(nil, columns), 0)
+	for _, name := range list {
+		for _, text := range []string{name, c.str()} {
+			block = append(binary.AppendUvarint(block, uint64(len(text))), text...)
+		}
+	}
+	return block, c.err
 }

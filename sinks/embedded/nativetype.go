@@ -57,9 +57,29 @@ func fixedSize(name string) int {
 	return 0
 }
 
+// maxNesting bounds how deep types are nested.
+const maxNesting = 64
+
 // parseShape reads a type's name as the engine writes it. The error wraps
 // errShape.
 func parseShape(typ string) (shape, error) {
+	if strings.Count(typ, "(") > maxNesting && nesting(typ) > maxNesting {
+		return shape{}, fmt.Errorf("type of more than %d levels: %w", maxNesting, errShape)
+	}
+	return shapeOf(typ)
+}
+
+// nesting counts the levels of brackets in a type.
+func nesting(typ string) int {
+	deepest := 0
+	l := &lexer{sql: typ}
+	for t := l.next(); t.kind != tokenEnd; t = l.next() {
+		deepest = max(deepest, t.depth)
+	}
+	return deepest
+}
+
+func shapeOf(typ string) (shape, error) {
 	typ = strings.TrimSpace(typ)
 	base, args := typ, ""
 	if open := strings.IndexByte(typ, '('); open >= 0 && strings.HasSuffix(typ, ")") {
@@ -95,19 +115,19 @@ func parseShape(typ string) (shape, error) {
 func geoShape(typ string) (shape, error) {
 	switch typ {
 	case "Point":
-		return parseShape("Tuple(Float64, Float64)")
+		return shapeOf("Tuple(Float64, Float64)")
 	case "Ring", "LineString":
-		return parseShape("Array(Point)")
+		return shapeOf("Array(Point)")
 	case "Polygon", "MultiLineString":
-		return parseShape("Array(Ring)")
+		return shapeOf("Array(Ring)")
 	case "MultiPolygon":
-		return parseShape("Array(Polygon)")
+		return shapeOf("Array(Polygon)")
 	}
 	return shape{}, fmt.Errorf("type %s: %w", typ, errShape)
 }
 
 func wrapped(kind shapeKind, elem string) (shape, error) {
-	s, err := parseShape(elem)
+	s, err := shapeOf(elem)
 	return shape{kind: kind, elems: []shape{s}}, err
 }
 
@@ -152,17 +172,14 @@ func simpleAggregate(typ, args string) (shape, error) {
 	if len(parts) != 2 {
 		return shape{}, fmt.Errorf("type %s: %w", typ, errShape)
 	}
-	return parseShape(parts[1])
+	return shapeOf(parts[1])
 }
 
 // tupleShape knows Tuple(T, …) and Tuple(name T, …).
 func tupleShape(typ, args string) (shape, error) {
 	s := shape{kind: shapeTuple}
 	for _, part := range splitArgs(args) {
-		elem, err := parseShape(part)
-		if err != nil {
-			elem, err = parseShape(afterName(part))
-		}
+		elem, err := shapeOf(elementType(part))
 		if err != nil {
 			return shape{}, err
 		}
@@ -174,14 +191,17 @@ func tupleShape(typ, args string) (shape, error) {
 	return s, nil
 }
 
-// afterName drops the name of a tuple's element.
-func afterName(part string) string {
-	part = strings.TrimSpace(part)
-	if strings.HasPrefix(part, "`") {
-		return part[quotedEnd(part, 0):]
+// elementType drops the name of a tuple's element, if it has one: no type is
+// two words. It decides by the form alone, so that a hostile type costs no more
+// than its length.
+func elementType(part string) string {
+	l := &lexer{sql: part}
+	name := l.next()
+	next := *l
+	if name.kind == tokenQuoted || next.next().kind == tokenWord {
+		return part[name.end:]
 	}
-	_, typ, _ := strings.Cut(part, " ")
-	return typ
+	return part
 }
 
 // splitArgs cuts at the commas outside of brackets and quotes.
@@ -200,8 +220,19 @@ func splitArgs(args string) []string {
 	return parts
 }
 
-// cursor walks over Native data. After the first step beyond the end every
-// further step does nothing and err is errTruncated.
+// walker moves over Native data: in memory (cursor) or on a connection
+// (blockReader). After the first failure every further step does nothing.
+type walker interface {
+	// advance moves n items of size bytes on.
+	advance(n uint64, size int)
+	uvarint() uint64
+	uint64() uint64
+	fail(err error)
+	failed() bool
+}
+
+// cursor walks over Native data in memory. After the first step beyond the end
+// err is errTruncated.
 type cursor struct {
 	data []byte
 	pos  int
@@ -217,6 +248,14 @@ func (c *cursor) advance(n uint64, size int) {
 	}
 	c.pos += int(n) * size
 }
+
+func (c *cursor) fail(err error) {
+	if c.err == nil {
+		c.err = err
+	}
+}
+
+func (c *cursor) failed() bool { return c.err != nil }
 
 func (c *cursor) uvarint() uint64 {
 	if c.err != nil {
@@ -251,7 +290,7 @@ func (c *cursor) str() string {
 
 // skipPrefix moves past what precedes the whole column: the version of each
 // dictionary in it.
-func (s *shape) skipPrefix(c *cursor) {
+func (s *shape) skipPrefix(c walker) {
 	if s.kind == shapeDict {
 		c.advance(1, 8)
 		return
@@ -262,12 +301,12 @@ func (s *shape) skipPrefix(c *cursor) {
 }
 
 // skip moves past rows values.
-func (s *shape) skip(c *cursor, rows uint64) {
+func (s *shape) skip(c walker, rows uint64) {
 	switch s.kind {
 	case shapeFixed:
 		c.advance(rows, s.size)
 	case shapeString:
-		for ; rows > 0 && c.err == nil; rows-- {
+		for ; rows > 0 && !c.failed(); rows-- {
 			c.advance(c.uvarint(), 1)
 		}
 	case shapeNullable:
@@ -285,7 +324,7 @@ func (s *shape) skip(c *cursor, rows uint64) {
 }
 
 // skipArray reads the last offset: it is the number of elements.
-func (s *shape) skipArray(c *cursor, rows uint64) {
+func (s *shape) skipArray(c walker, rows uint64) {
 	if rows == 0 {
 		return
 	}
@@ -295,14 +334,14 @@ func (s *shape) skipArray(c *cursor, rows uint64) {
 
 // skipDict moves past flags, dictionary and indices. The lowest byte of the
 // flags says how wide an index is, bit 9 that a dictionary follows.
-func (s *shape) skipDict(c *cursor, rows uint64) {
+func (s *shape) skipDict(c walker, rows uint64) {
 	const hasKeys = 1 << 9
 	if rows == 0 {
 		return
 	}
 	flags := c.uint64()
 	if width := flags & 0xff; width > 3 {
-		c.err = errTruncated
+		c.fail(errTruncated)
 		return
 	}
 	if flags&hasKeys != 0 {

@@ -24,14 +24,24 @@ const stopTime = 2*drainTime + 5*time.Second
 // ServeOptions configures ServeClickHouse.
 type ServeOptions struct {
 	// Listen is the address "host:port". The default is 127.0.0.1 and a port
-	// the system chooses. There is no access control: whoever reaches the
-	// address may do everything.
+	// the system chooses.
 	Listen string
+	// NativeListen is the address "host:port" of the native protocol. The
+	// default is 127.0.0.1 and a port the system chooses; NativeOff is none.
+	NativeListen string
+	// Users maps names to passwords; the default is the user default without a
+	// password. There are no access rights: every user may do everything,
+	// reading files of this machine included.
+	Users map[string]string
 	// DataDir holds databases and inserts under way. It is created; one process
 	// may use it at a time.
 	DataDir string
 	// Library says where libchdb is, or how to get it.
 	Library LibraryOptions
+	// SendTimeout is how long a client may take to accept a piece of a result,
+	// after which its statement is killed; the default is a ClickHouse server's:
+	// 30 s over HTTP, 5 minutes over the native protocol.
+	SendTimeout time.Duration
 	// Temporary removes DataDir at the end.
 	Temporary bool
 	// Stdout is where the READY line goes; the default is os.Stdout.
@@ -39,16 +49,21 @@ type ServeOptions struct {
 }
 
 // ServeClickHouse runs the embedded ClickHouse in this process, which should do
-// nothing else and must not be built with -race. It prints one line
-// "READY http://host:port" once it answers requests.
+// nothing else and must not be built with -race. Once it answers requests it
+// prints one line "READY http://host:port" and, unless the native protocol is
+// off, a second one "NATIVE host:port".
 //
 // It returns nil after ctx ends, after SIGTERM or SIGINT, or, under a
 // supervisor, after the end of standard input. It then lets running statements
 // finish for 5 s and kills those that take longer. If the engine does not stop
 // at all the process exits with status 1.
-func ServeClickHouse(ctx context.Context, opts ServeOptions) (err error) {
+func ServeClickHouse(ctx context.Context, opts ServeOptions) error {
 	if opts.DataDir == "" {
 		return errors.New("embedded clickhouse: no data directory given")
+	}
+	var err error
+	if opts.Users, err = newUsers(opts.Users); err != nil {
+		return fmt.Errorf("embedded clickhouse: %w", err)
 	}
 	ctx, stop := untilStopped(ctx)
 	defer stop()
@@ -59,29 +74,42 @@ func ServeClickHouse(ctx context.Context, opts ServeOptions) (err error) {
 	if opts.Temporary {
 		defer func() { _ = os.RemoveAll(opts.DataDir) }()
 	}
-	// The address is taken first: a second process on it fails at once.
-	ln, err := net.Listen("tcp", firstOf(opts.Listen, "127.0.0.1:0"))
-	if err != nil {
-		return fmt.Errorf("embedded clickhouse: %w", err)
-	}
-	unlock, err := lockDir(ctx, opts.DataDir)
-	if err != nil {
-		_ = ln.Close()
-		return fmt.Errorf("embedded clickhouse: %w", err)
-	}
-	defer unlock()
-	srv, err := newServer(library, opts.DataDir)
-	if err != nil {
-		_ = ln.Close()
-		return fmt.Errorf("embedded clickhouse: %w", err)
-	}
-	if err := announce(opts.Stdout, "http://"+ln.Addr().String()); err != nil {
-		return fmt.Errorf("embedded clickhouse: %w", err)
-	}
-	if err := srv.serve(ctx, ln); err != nil {
+	if err := serveOn(ctx, library, opts); err != nil {
 		return fmt.Errorf("embedded clickhouse: %w", err)
 	}
 	return nil
+}
+
+// serveOn serves with the library at the path.
+func serveOn(ctx context.Context, library string, opts ServeOptions) error {
+	// The addresses are taken first: a second process on them fails at once.
+	ln, err := net.Listen("tcp", firstOf(opts.Listen, "127.0.0.1:0"))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = ln.Close() }()
+	ready := "http://" + ln.Addr().String()
+	var native net.Listener
+	if opts.NativeListen != NativeOff {
+		if native, err = net.Listen("tcp", firstOf(opts.NativeListen, "127.0.0.1:0")); err != nil {
+			return fmt.Errorf("native protocol: %w", err)
+		}
+		defer func() { _ = native.Close() }()
+		ready += "\nNATIVE " + native.Addr().String()
+	}
+	unlock, err := lockDir(ctx, opts.DataDir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	srv, err := newServer(library, opts)
+	if err != nil {
+		return err
+	}
+	if err := announce(opts.Stdout, ready); err != nil {
+		return err
+	}
+	return srv.serve(ctx, ln, native)
 }
 
 // lockTime is how long a predecessor on the same directory may take to end.

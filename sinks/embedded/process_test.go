@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -22,17 +23,38 @@ import (
 	"zyklus/sinks/embedded/embeddedtest"
 )
 
-// server builds the server's program once per test.
+// program is the server's program, built once for all tests that start their own.
+var program struct {
+	once      sync.Once
+	dir, path string
+	err       error
+}
+
+// TestMain removes the program at the end.
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if program.dir != "" {
+		_ = os.RemoveAll(program.dir)
+	}
+	os.Exit(code)
+}
+
+// server returns the path of the server's program.
 func server(t *testing.T) string {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("needs the embedded ClickHouse")
 	}
-	path, err := embeddedtest.BuildServer(t.Context(), t.TempDir())
-	if err != nil {
-		t.Fatal(err)
+	program.once.Do(func() {
+		//nolint:usetesting // it outlives the test
+		if program.dir, program.err = os.MkdirTemp("", "zyklus-server-*"); program.err == nil {
+			program.path, program.err = embeddedtest.BuildServer(context.Background(), program.dir)
+		}
+	})
+	if program.err != nil {
+		t.Fatal(program.err)
 	}
-	return path
+	return program.path
 }
 
 // startOwn starts a ClickHouse that is not shared.
@@ -43,20 +65,25 @@ func startOwn(t *testing.T) *embedded.ClickHouse {
 
 func startIn(t *testing.T, dir string) *embedded.ClickHouse {
 	t.Helper()
-	ch, err := embedded.StartClickHouse(t.Context(), embedded.Options{
-		Executable: server(t), Args: []string{"clickhouse"}, DataDir: dir,
-		Library: embeddedtest.Library(t), Log: func(line string) { t.Log(line) },
-	})
+	return startWith(t, embedded.Options{DataDir: dir})
+}
+
+// startWith starts a ClickHouse with some options, the others as in all tests,
+// and stops it at the end.
+func startWith(t *testing.T, o embedded.Options) *embedded.ClickHouse {
+	t.Helper()
+	o.Executable, o.Library, o.Log = server(t), embeddedtest.Library(t), func(line string) { t.Log(line) }
+	if o.Args == nil {
+		o.Args = []string{"clickhouse"}
+	}
+	if o.DataDir == "" {
+		o.DataDir = t.TempDir()
+	}
+	ch, err := embedded.StartClickHouse(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-		defer cancel()
-		if err := ch.Stop(ctx); err != nil {
-			t.Error(err)
-		}
-	})
+	t.Cleanup(func() { stopServer(t, ch) })
 	return ch
 }
 
@@ -196,6 +223,7 @@ func TestDropFreesDisk(t *testing.T) {
 
 // TestStop stops a server while a long statement runs.
 func TestStop(t *testing.T) {
+	t.Parallel() // it only waits
 	ch := startOwn(t)
 	addr, pid := ch.Addr(), ch.Pid()
 	running := make(chan answer, 1)
@@ -221,6 +249,7 @@ func TestStop(t *testing.T) {
 
 // TestOneProcessPerDirectory starts a second server on the directory of a first.
 func TestOneProcessPerDirectory(t *testing.T) {
+	t.Parallel() // it only waits
 	dir := t.TempDir()
 	startIn(t, dir)
 	_, err := embedded.StartClickHouse(t.Context(), embedded.Options{

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -20,31 +22,40 @@ const DefaultMaxBody = 2 << 30
 // they are killed.
 const drainTime = 5 * time.Second
 
-// server is ClickHouse's HTTP protocol in front of the engine.
+// server is ClickHouse's protocols in front of the engine.
 type server struct {
-	engine *engine
-	spool  *spool
+	engine   *engine
+	spool    *spool
+	users    users
+	sessions *sessions
 	// dir is the engine's data directory.
 	dir string
 	// maxBody bounds a request body after decompression, in bytes.
 	maxBody int64
+	// sendTimeout bounds each write to a client; 0 is the protocol's own bound.
+	sendTimeout time.Duration
 	// name, version and timezone are what the engine says of itself.
 	name, version, timezone string
 	http                    http.Server
+	native                  *tcpServer
 	// life is the context of every request; kill ends it.
 	life context.Context
 	kill context.CancelFunc
+	// requests are those under way, also on connections that were taken over.
+	requests sync.WaitGroup
 }
 
-// newServer opens the engine on dir. It owns the engine from then on.
-func newServer(library, dir string) (*server, error) {
-	parallel := max(16, 4*runtime.GOMAXPROCS(0))
-	eng, err := openEngine(library, filepath.Join(dir, "engine"), parallel)
+// newServer opens the engine on the data directory. It owns the engine from then
+// on.
+func newServer(library string, opts ServeOptions) (*server, error) {
+	parallel, dir := max(16, 4*runtime.GOMAXPROCS(0)), filepath.Join(opts.DataDir, "engine")
+	eng, err := openEngine(library, dir, parallel)
 	if err != nil {
 		return nil, err
 	}
-	s := &server{engine: eng, dir: filepath.Join(dir, "engine"), maxBody: DefaultMaxBody}
-	if s.spool, err = newSpool(filepath.Join(dir, "spool")); err != nil {
+	s := &server{engine: eng, dir: dir, maxBody: DefaultMaxBody, users: opts.Users, sendTimeout: opts.SendTimeout}
+	s.sessions = &sessions{engine: eng, byKey: make(map[sessionKey]*clientSession)}
+	if s.spool, err = newSpool(filepath.Join(opts.DataDir, "spool")); err != nil {
 		eng.close()
 		return nil, err
 	}
@@ -58,6 +69,7 @@ func newServer(library, dir string) (*server, error) {
 		ReadHeaderTimeout: 30 * time.Second,
 		BaseContext:       func(net.Listener) context.Context { return s.life },
 	}
+	s.native = newTCPServer(s)
 	return s, nil
 }
 
@@ -77,45 +89,66 @@ func (s *server) introduce() error {
 }
 
 // serve answers requests until ctx ends, then lets running ones finish, kills
-// those that take too long and shuts the engine down.
-func (s *server) serve(ctx context.Context, ln net.Listener) error {
-	done, swept := make(chan error, 1), make(chan struct{})
+// those that take too long and shuts the engine down. native is the listener of
+// the native protocol; nil switches it off.
+func (s *server) serve(ctx context.Context, ln, native net.Listener) error {
+	done := make(chan error, 1)
 	go func() { done <- s.http.Serve(ln) }()
-	go func() {
-		defer close(swept)
-		s.sweep(s.life)
-	}()
+	defer s.native.listen(native)()
+	var chores sync.WaitGroup
+	chores.Go(func() { s.sweep(s.life) })
+	chores.Go(func() { s.sessions.expire(s.life) })
 	select {
 	case err := <-done:
-		s.stop(swept)
+		s.stop(&chores)
 		return fmt.Errorf("serve http: %w", err)
 	case <-ctx.Done():
 	}
-	s.stop(swept)
+	s.stop(&chores)
 	if err := <-done; !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve http: %w", err)
 	}
 	return nil
 }
 
-// stop waits for requests, then kills them, waits for the sweeper, then closes
-// the engine.
-func (s *server) stop(swept <-chan struct{}) {
+// stop waits for requests and native connections, then kills them, waits for
+// the chores, then closes the engine.
+func (s *server) stop(chores *sync.WaitGroup) {
 	soft, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
-	if err := s.http.Shutdown(soft); err != nil {
+	if err := s.drain(soft); err != nil {
 		s.kill()
 		hard, cancel := context.WithTimeout(context.Background(), drainTime)
 		defer cancel()
-		_ = s.http.Shutdown(hard)
+		_ = s.drain(hard)
 	}
+	// Shutdown does not wait for connections that were taken over.
+	after := context.AfterFunc(soft, s.kill)
+	s.requests.Wait()
+	after()
 	s.kill()
-	<-swept
+	s.native.abort()
+	chores.Wait()
+	s.sessions.endAll()
 	s.engine.close()
+}
+
+// drain waits for requests and native connections until ctx ends.
+func (s *server) drain(ctx context.Context) error {
+	native := make(chan error, 1)
+	go func() { native <- s.native.shutdown(ctx) }()
+	err := s.http.Shutdown(ctx)
+	return errors.Join(err, <-native)
 }
 
 // ServeHTTP implements http.Handler.
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	switch r.Method {
+	case http.MethodGet, http.MethodHead, http.MethodPost:
+	default:
+		http.Error(w, "Only GET, HEAD and POST are implemented", http.StatusNotImplemented)
+		return
+	}
 	switch r.URL.Path {
 	case "/ping", "/replicas_status":
 		_, _ = w.Write([]byte("Ok.\n"))
@@ -125,7 +158,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "There is no handle "+r.URL.Path, http.StatusNotFound)
 		return
 	}
-	if (r.Method == http.MethodGet || r.Method == http.MethodHead) && r.URL.RawQuery == "" {
+	if r.Method != http.MethodPost && r.URL.RawQuery == "" {
 		_, _ = w.Write([]byte("Ok.\n"))
 		return
 	}
@@ -134,51 +167,104 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // serveQuery runs the statement of a request and writes its result.
 func (s *server) serveQuery(w http.ResponseWriter, r *http.Request) {
-	req, err := parseRequest(r, s.maxBody)
-	if err != nil {
-		s.writeError(w, "", bodyException(err))
+	s.requests.Add(1)
+	defer s.requests.Done()
+	req := &request{}
+	defer req.close()
+	if err := s.parseRequest(r, req); err != nil {
+		s.writeError(w, req.queryID, bodyException(err))
 		return
 	}
-	if req.queryID == "" {
-		req.queryID = newQueryID()
+	ctx := r.Context()
+	// A statement that changes something runs on when its client goes away, as on
+	// a ClickHouse server; a stop kills it.
+	if !req.reads() {
+		ctx = s.life
 	}
-	if r.Method == http.MethodGet && req.writes() {
-		s.writeError(w, req.queryID, raise(codeReadonly, "READONLY", "Cannot execute query in readonly mode. "+
-			"For queries over HTTP, method GET implies readonly. You should use method POST for modifying queries"))
-		return
-	}
-	res, err := s.runRequest(r.Context(), req)
+	ctx, release, err := s.claim(ctx, req)
 	if err != nil {
 		s.writeError(w, req.queryID, err)
 		return
 	}
-	defer res.free()
-	s.writeResult(w, req, res)
+	defer release()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if req.tellEvery == 0 || r.Method == http.MethodHead || !r.ProtoAtLeast(1, 1) {
+		s.respond(ctx, s.newResponder(w, req))
+		return
+	}
+	early, whole := &earlyWriter{ResponseWriter: w, gone: func() {}}, false
+	if req.reads() {
+		early.gone = cancel
+	}
+	defer func() { early.Close(!whole) }()
+	out := s.newResponder(early, req)
+	out.early = early
+	s.respond(ctx, out)
+	whole = true
 }
 
-// runRequest runs the statement. A statement that changes something runs on
-// when its client goes away, as on a ClickHouse server; a stop kills it.
-func (s *server) runRequest(ctx context.Context, req *request) (*result, error) {
-	if !req.reads() {
-		ctx = s.life
+// claim takes what a request needs for itself: its query id and its session.
+func (s *server) claim(ctx context.Context, req *request) (context.Context, func(), error) {
+	if req.queryID == "" {
+		req.queryID = newQueryID()
 	}
+	ctx, unregister, err := s.engine.register(ctx, req.queryID, req.replace)
+	if err != nil || req.session.key.id == "" {
+		return ctx, unregister, err
+	}
+	conn, release, err := s.sessions.take(req.session)
+	if err != nil {
+		unregister()
+		return nil, nil, err
+	}
+	req.held = conn
+	return ctx, func() { release(); unregister() }, nil
+}
+
+// respond runs the statement and sends its result.
+func (s *server) respond(ctx context.Context, out *responder) {
+	cmd := out.req.command()
+	cmd.tag = s.engine.tag(cmd.queryID)
+	out.begin(cmd.tag)
+	res, err := s.runRequest(ctx, out.req, cmd, out)
+	out.quiet()
+	if res != nil {
+		defer res.free()
+	}
+	out.finish(res, err)
+}
+
+// receiver takes a result in pieces.
+type receiver interface {
+	io.Writer
+	// empty reports whether no piece has come.
+	empty() bool
+}
+
+// runRequest runs the statement; a result that can come in pieces goes to out.
+func (s *server) runRequest(ctx context.Context, req *request, cmd command, out receiver) (*result, error) {
 	if req.insert != nil {
-		return s.runInsert(ctx, req)
+		return s.runInsert(ctx, req, cmd)
 	}
-	res, err := s.engine.run(ctx, req.command())
-	if err == nil && len(res.data) == 0 && req.wantsHeader() {
+	if !req.reads() {
+		cmd.sql = withQueryIDs(cmd.sql, req.verb)
+		return s.engine.run(ctx, cmd)
+	}
+	cmd.sql = withQueryIDs(cmd.sql[:req.tail], req.verb)
+	piecewise := streamable{command: cmd, tail: len(cmd.sql)}
+	piecewise.sql += req.sql[req.tail:]
+	res, err := s.engine.stream(ctx, piecewise, out)
+	if err == nil && out.empty() && req.wantsHeader() {
 		res.header, err = s.emptyBlock(ctx, req)
 	}
-	if err != nil {
-		return nil, err
-	}
-	return res, nil
+	return res, err
 }
 
 // command returns what the engine is to run for a request without data.
 func (req *request) command() command {
 	return command{
-		sql: req.sql, format: req.format, database: req.database,
-		settings: req.settings, params: req.params, spoils: req.spoils(),
+		sql: req.sql, format: req.format, database: req.database, settings: req.settings, params: req.params,
+		tables: req.tables, queryID: req.queryID, held: req.held, spoils: req.spoils(),
 	}
 }

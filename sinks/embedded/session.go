@@ -22,6 +22,8 @@ type session struct {
 	cell     unsafe.Pointer
 	conn     unsafe.Pointer
 	database string
+	// tag is the one under which the statement of a held session can be killed.
+	tag string
 }
 
 // prepare sets the current database, the settings and the tag by which the
@@ -79,6 +81,7 @@ func (s *session) exec(sql, format string, params []param) (*result, error) {
 	}
 	res := &result{
 		rowsRead: s.lib.resultRowsRead(ptr), bytesRead: s.lib.resultBytesRead(ptr),
+		rowsScanned: s.lib.resultRowsScanned(ptr), bytesScanned: s.lib.resultBytesScanned(ptr),
 		rowsWritten: s.lib.resultRowsWritten(ptr), bytesWritten: s.lib.resultBytesWritten(ptr),
 		elapsed: time.Since(start),
 		free:    func() { s.lib.destroy(ptr) },

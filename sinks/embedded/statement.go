@@ -2,7 +2,7 @@ package embedded
 
 import "strings"
 
-// statement is what the HTTP endpoint must know of a statement to run it. The
+// statement is what the endpoints must know of a statement to run it. The
 // engine does the real parsing.
 type statement struct {
 	// sql is the text as it came, for an insert with data only up to the data.
@@ -14,6 +14,11 @@ type statement struct {
 	// tail is the offset of the FORMAT clause or the final semicolon, the length
 	// of sql if there is neither.
 	tail int
+	// outfile says that the result, or infile that the data, is to be in a file of
+	// the server, which a ClickHouse server refuses.
+	outfile, infile bool
+	// writesAfterWith is set for WITH … INSERT.
+	writesAfterWith bool
 	// several says that more than one statement was sent, which ClickHouse
 	// refuses over HTTP.
 	several bool
@@ -126,19 +131,57 @@ func dataStart(sql string, pos int) int {
 // scanTail finds the output format and whether a second statement follows a
 // semicolon.
 func (st *statement) scanTail(l *lexer) {
+	last := ""
 	for t := l.next(); t.kind != tokenEnd && !st.several; t = l.next() {
-		switch word := l.sql[t.start:t.end]; {
+		word := strings.ToUpper(l.sql[t.start:t.end])
+		if t.depth == 0 {
+			st.notice(last, word)
+			last = word
+		}
+		switch {
 		case t.depth > 0 || t.kind == tokenQuoted:
 		case word == ";":
 			next := *l
 			st.several = next.next().kind != tokenEnd
 			st.tail = min(st.tail, t.start)
-		case strings.EqualFold(word, "FORMAT"):
+		case word == "FORMAT":
 			if name := formatName(*l); name != "" {
 				st.format, st.tail = name, t.start
 			}
 		}
 	}
+}
+
+// notice marks what two words in a row, in capitals, say of the statement.
+func (st *statement) notice(last, word string) {
+	switch {
+	case last == "INTO" && word == "OUTFILE":
+		st.outfile = true
+	case st.verb == "INSERT" && last == "FROM" && word == "INFILE":
+		st.infile = true
+	case st.verb == "WITH" && word == "INSERT":
+		st.writesAfterWith = true
+	}
+}
+
+// withoutOutput returns the statement without INTO OUTFILE and FORMAT, which a
+// client of the native protocol does itself.
+func (st statement) withoutOutput() statement {
+	from := st.tail
+	l, last := &lexer{sql: st.sql}, token{}
+	l.next() // the verb
+	for t := l.next(); t.kind != tokenEnd; t = l.next() {
+		word := strings.ToUpper(st.sql[t.start:t.end])
+		switch {
+		case t.depth > 0 || t.kind == tokenQuoted:
+		case word == "OUTFILE" && strings.EqualFold(st.sql[last.start:last.end], "INTO"):
+			from = min(from, last.start)
+		case t.start > from && word == "SETTINGS", t.start >= from && word == ";":
+			return parseStatement(st.sql[:from] + " " + st.sql[t.start:])
+		}
+		last = t
+	}
+	return parseStatement(st.sql[:from])
 }
 
 // core is the statement without FORMAT and what follows it.
@@ -163,8 +206,10 @@ func formatName(l lexer) string {
 // killed when its client goes away.
 func (st statement) reads() bool {
 	switch st.verb {
-	case "SELECT", "WITH", "SHOW", "DESCRIBE", "DESC", "EXPLAIN", "EXISTS", "CHECK", "(":
+	case "SELECT", "FROM", "SHOW", "DESCRIBE", "DESC", "EXPLAIN", "EXISTS", "CHECK", "(":
 		return true
+	case "WITH":
+		return !st.writesAfterWith
 	}
 	return false
 }
@@ -175,7 +220,23 @@ func (st statement) writes() bool {
 	switch st.verb {
 	case "INSERT", "CREATE", "REPLACE", "ALTER", "DROP", "UNDROP", "TRUNCATE", "RENAME", "EXCHANGE", "ATTACH", "DETACH",
 		"OPTIMIZE", "DELETE", "UPDATE", "SYSTEM", "KILL", "GRANT", "REVOKE", "BACKUP", "RESTORE":
-		return true
+		return !st.temporary()
+	}
+	return st.writesAfterWith
+}
+
+// temporary reports whether the statement makes or drops a temporary table:
+// CREATE OR REPLACE TEMPORARY TABLE is the longest beginning of that kind.
+func (st statement) temporary() bool {
+	if st.verb != "CREATE" && st.verb != "REPLACE" && st.verb != "DROP" {
+		return false
+	}
+	l := &lexer{sql: st.sql}
+	for range 4 {
+		t := l.next()
+		if t.kind == tokenWord && strings.EqualFold(st.sql[t.start:t.end], "TEMPORARY") {
+			return true
+		}
 	}
 	return false
 }
@@ -186,8 +247,6 @@ func (st statement) spoils() bool {
 	switch st.verb {
 	case "SET", "USE":
 		return true
-	case "CREATE", "REPLACE", "DROP":
-		return strings.Contains(strings.ToUpper(st.sql), "TEMPORARY")
 	}
-	return false
+	return st.temporary()
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -32,18 +33,22 @@ const (
 //	                v              v
 //	              error          ended
 //
-// The address is fixed from the first READY on, so that a child started again
+// The addresses are fixed from the first READY on, so that a child started again
 // is found where its predecessor was.
 type supervisor struct {
 	// name is for messages.
 	name       string
 	executable string
-	// args makes the child's arguments for an address.
-	args func(addr string) []string
+	// args makes the child's arguments for the addresses of its predecessor.
+	args func(addr addresses) []string
 	log  func(string)
+	// env is added to the child's environment.
+	env []string
+	// native says that the child announces a native address too.
+	native bool
 
 	mu       sync.Mutex
-	addr     string
+	addr     addresses
 	child    *child
 	stopping bool
 	// stop is closed when the child is to stay down.
@@ -52,12 +57,19 @@ type supervisor struct {
 	ended chan struct{}
 }
 
+// addresses are where a child listens, each "host:port"; native is "" if that
+// protocol is off.
+type addresses struct{ http, native string }
+
 // child is one run of the process.
 type child struct {
 	cmd   *exec.Cmd
 	stdin io.Closer
-	// ready gets the address of the READY line.
-	ready chan string
+	// ready gets the addresses once all are announced.
+	ready chan addresses
+	// announced is owned by the goroutine that reads the child's output.
+	announced addresses
+	native    bool
 	// tail is the end of what the child wrote to standard error.
 	tail tail
 }
@@ -95,7 +107,7 @@ func (s *supervisor) loop(up chan<- error) {
 		if s.isStopping() {
 			return
 		}
-		if first && s.address() == "" {
+		if first && s.address().http == "" {
 			up <- err
 			return
 		}
@@ -149,7 +161,7 @@ func (s *supervisor) awaitReady(c *child, up chan<- error, first bool) {
 		if first {
 			up <- nil
 		} else {
-			s.log(fmt.Sprintf("%s is back on %s with pid %d", s.name, addr, c.cmd.Process.Pid))
+			s.log(fmt.Sprintf("%s is back on %s with pid %d", s.name, addr.http, c.cmd.Process.Pid))
 		}
 	case <-time.After(readyTime):
 		s.log(fmt.Sprintf("%s is not ready after %v, killing it", s.name, readyTime))
@@ -164,8 +176,8 @@ func (s *supervisor) spawn() (*child, error) {
 	if s.stopping {
 		return nil, context.Canceled
 	}
-	c := &child{cmd: exec.Command(s.executable, s.args(s.addr)...), ready: make(chan string, 1)}
-	c.cmd.Env = append(os.Environ(), parentEnv+"=1")
+	c := &child{cmd: exec.Command(s.executable, s.args(s.addr)...), ready: make(chan addresses, 1), native: s.native}
+	c.cmd.Env = append(childEnvironment(), s.env...)
 	c.cmd.SysProcAttr = childAttributes()
 	c.cmd.Stdout = &lineWriter{line: c.stdoutLine}
 	c.cmd.Stderr = &lineWriter{line: func(line string) {
@@ -184,15 +196,26 @@ func (s *supervisor) spawn() (*child, error) {
 	return c, nil
 }
 
-// stdoutLine finds the READY line. It runs only while Wait has not returned, so
-// ready is open.
+// childEnvironment is the own environment, as a child of ours is to have it.
+func childEnvironment() []string {
+	env := slices.DeleteFunc(os.Environ(), func(entry string) bool { return strings.HasPrefix(entry, PasswordEnv+"=") })
+	return append(env, parentEnv+"=1")
+}
+
+// stdoutLine finds the READY line and, if there is one to come, the NATIVE line
+// after it. It runs only while Wait has not returned, so ready is open.
 func (c *child) stdoutLine(line string) {
-	addr, ok := strings.CutPrefix(line, "READY ")
-	if !ok {
+	if addr, ok := strings.CutPrefix(line, "READY "); ok {
+		c.announced.http = strings.TrimPrefix(addr, "http://")
+	}
+	if addr, ok := strings.CutPrefix(line, "NATIVE "); ok {
+		c.announced.native = addr
+	}
+	if c.announced.http == "" || c.native && c.announced.native == "" {
 		return
 	}
 	select {
-	case c.ready <- strings.TrimPrefix(addr, "http://"):
+	case c.ready <- c.announced:
 	default:
 	}
 }
@@ -235,8 +258,8 @@ func (s *supervisor) isStopping() bool {
 	return s.stopping
 }
 
-// address is "host:port", "" before the first READY.
-func (s *supervisor) address() string {
+// address tells where the child listens; it is empty before the first READY.
+func (s *supervisor) address() addresses {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.addr

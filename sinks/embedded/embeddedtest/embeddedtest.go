@@ -45,6 +45,14 @@ func StartClickHouse(t testing.TB) (addr string) {
 	return process.server.Addr()
 }
 
+// StartNative is like StartClickHouse, but returns the address of the native
+// protocol of the same server.
+func StartNative(t testing.TB) (addr string) {
+	t.Helper()
+	StartClickHouse(t)
+	return process.server.NativeAddr()
+}
+
 // start builds and starts the server in a directory that it removes itself.
 func start(t testing.TB) (*embedded.ClickHouse, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), startTime)

@@ -69,12 +69,13 @@ type Kafka struct {
 // ClickHouse says where rows go.
 type ClickHouse struct {
 	Addrs    []string `yaml:"addrs" flag:"clickhouse-addr" doc:"host:port of the servers, tried in order; default: 127.0.0.1 with the protocol's port"`
-	Protocol string   `yaml:"protocol" default:"native" oneof:"native,http" doc:"native (port 9000, TLS 9440) or http (8123, TLS 8443); embedded is always http"`
+	Protocol string   `yaml:"protocol" default:"native" oneof:"native,http" doc:"native (port 9000, TLS 9440) or http (8123, TLS 8443); to an embedded engine http by default"`
 	Database string   `yaml:"database" default:"zyklus" doc:"database of all tables and views; created if need be"`
 	Username string   `yaml:"username" default:"default" doc:"user of the database"`
 	Password Secret   `yaml:"password" doc:"password of the user"`
 	Embedded bool     `yaml:"embedded" doc:"run an engine of our own in a process beside this one, for trials and tests"`
-	Listen   string   `yaml:"listen" default:"127.0.0.1:8123" doc:"where the embedded engine listens; port 0 takes a free one"`
+	Listen   string   `yaml:"listen" default:"127.0.0.1:8123" doc:"where the embedded engine listens for http; port 0 takes a free one"`
+	Native   string   `yaml:"native_listen" default:"127.0.0.1:0" doc:"where the embedded engine listens for the native protocol; port 0 takes a free one, off is nowhere"`
 	Data     string   `yaml:"data" default:".zyklus/clickhouse" doc:"directory of the embedded engine"`
 	Library  string   `yaml:"library" env:"ZYKLUS_LIBCHDB" flag:"libchdb" doc:"path of an existing libchdb for the embedded engine; empty: fetched with npm into the user's cache"`
 
@@ -128,6 +129,9 @@ func (c Config) complete() Config {
 	}
 	return c
 }
+
+// NativeOff as ClickHouse.Native keeps the embedded engine from speaking the native protocol.
+const NativeOff = "off"
 
 // port is ClickHouse's usual one for the protocol.
 func (c ClickHouse) port() string {

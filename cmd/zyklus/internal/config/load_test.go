@@ -96,6 +96,7 @@ func TestDerivedDefaults(t *testing.T) {
 	f("clickhouse: {protocol: http}", "http", "127.0.0.1:8123")
 	f("clickhouse: {protocol: http, tls: {enabled: true}}", "http", "127.0.0.1:8443")
 	f("clickhouse: {embedded: true}", "http", "127.0.0.1:8123")
+	f("clickhouse: {embedded: true, protocol: native}", "native", "127.0.0.1:9000")
 	f("clickhouse: {addrs: ['[::1]:9001']}", "native", "[::1]:9001")
 }
 
@@ -166,12 +167,12 @@ lifecycles: [role5, rol5, ./own.yaml, role5, 7]
 	f("clickhouse: {password: \"a\\nb\"}", nil, nil, `zyklus.yaml:1:24: clickhouse.password holds a line break or another control character`)
 
 	// Settings that contradict each other.
-	f("kafka: {embedded: true, brokers: ['a:1']}\nclickhouse: {embedded: true, protocol: native, tls: {enabled: true}, data: ''}",
+	f("kafka: {embedded: true, brokers: ['a:1']}\nclickhouse: {embedded: true, protocol: native, tls: {enabled: true}, data: '', native_listen: off}",
 		nil, []string{"--clickhouse-addr=c:9000"},
 		`zyklus.yaml:1:34: kafka.brokers is given (zyklus.yaml:1:34) and kafka.embedded is true (zyklus.yaml:1:19): keep one of them`,
 		`--clickhouse-addr: clickhouse.addrs is given (--clickhouse-addr) and clickhouse.embedded is true (zyklus.yaml:2:24): keep one of them`,
 		`zyklus.yaml:2:76: clickhouse.data is empty: the embedded engine needs a directory`,
-		`zyklus.yaml:2:40: clickhouse.protocol is native, but the embedded engine speaks http only: remove it`,
+		`zyklus.yaml:2:40: clickhouse.protocol is native, but clickhouse.native_listen is off: change one of them`,
 		`zyklus.yaml:2:63: clickhouse.tls.enabled is true, but the embedded engine has none: remove it`)
 }
 

@@ -105,8 +105,11 @@ func (c ClickHouse) check(k *checker) {
 	k.embedded(c.Embedded, "clickhouse.addrs", "clickhouse.embedded")
 	k.addresses("clickhouse.addrs", c.Addrs)
 	k.address("clickhouse.listen", c.Listen)
+	if c.Native != NativeOff {
+		k.address("clickhouse.native_listen", c.Native)
+	}
 	k.that(!c.Embedded || c.Data != "", "clickhouse.data", "is empty: the embedded engine needs a directory")
-	k.that(!c.Embedded || c.Protocol == "http", "clickhouse.protocol", "is %s, but the embedded engine speaks http only: remove it", c.Protocol)
+	k.that(!c.Embedded || c.Protocol == "http" || c.Native != NativeOff, "clickhouse.protocol", "is %s, but clickhouse.native_listen is off: change one of them", c.Protocol)
 	k.that(!c.Embedded || !c.TLS.Enabled, "clickhouse.tls.enabled", "is true, but the embedded engine has none: remove it")
 	c.TLS.check(k, "clickhouse")
 	k.that(identifier.MatchString(c.Database), "clickhouse.database", "%q is not a plain name: letters, digits and '_', not beginning with a digit", c.Database)

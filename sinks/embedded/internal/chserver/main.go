@@ -25,8 +25,10 @@ func run(args []string) error {
 	}
 	flags := flag.NewFlagSet(args[0], flag.ContinueOnError)
 	listen := flags.String("listen", "127.0.0.1:0", "address")
+	native := flags.String("native-listen", "", "address of the native protocol, off for none")
 	dataDir := flags.String("data-dir", "", "data directory")
 	library := flags.String("libchdb", "", "path of libchdb")
+	timeout := flags.Duration("send-timeout", 0, "how long a client may take to accept a piece of a result")
 	temporary := flags.Bool("temporary", false, "remove the data directory at the end")
 	if err := flags.Parse(args[1:]); err != nil {
 		return err
@@ -34,7 +36,7 @@ func run(args []string) error {
 	switch args[0] {
 	case "clickhouse":
 		return embedded.ServeClickHouse(context.Background(), embedded.ServeOptions{
-			Listen: *listen, DataDir: *dataDir, Temporary: *temporary,
+			Listen: *listen, NativeListen: *native, DataDir: *dataDir, Temporary: *temporary, SendTimeout: *timeout,
 			Library: embedded.LibraryOptions{Path: *library},
 		})
 	case "broker":
