@@ -58,9 +58,9 @@ is enough. Text must be UTF-8. The records' key is the customer.
 Refused records, those that the source would make dead letters, are not sent: they are counted, the first are shown, and
 --refused writes all of them into a file. --dry-run sends nothing and shows what would come of the files.
 
-Order: events need not be sorted as long as none is later than the source's lateness allows. Those that are still
-count in totals, but what follows from them is dated like a correction: a warning says how many there are and what
-would help. --sort brings all events into the order of their time first, in files in the temporary directory.
+Order: events need not be sorted, as long as none comes later than the source's lateness allows. What is too late still
+counts in totals of orders, but what follows from it is dated like a correction: a warning says how many such events
+there are and what would help. --sort brings all events into the order of their time first, in files in the temporary directory.
 
 At the end a heartbeat in every partition moves time on to --advance-to, by default the time of the last event; events
 later than --advance-to are left for another load, which --after tells what there is already. Load old files first: time

@@ -271,6 +271,13 @@ func TestLoadFormats(t *testing.T) {
 			t.Errorf("%v %+v\n%s", err, sum, p.out.String())
 		}
 	})
+	t.Run("preset", func(t *testing.T) { // the first event waits behind the refused rows
+		topic := r.topic("preset")
+		text := r.loaded(topic, r.file("orders.csv", zstded(t, "customer_id,date,quantity,value\n1,1997-01-02,1,2.00\n1,soon,1,2.00\n2,1997-01-01,1,3.00\n3\n")), "--preset", "cdnow")
+		if !strings.Contains(text, "loaded 2 events into preset, time advanced to 1997-01-02T00:00:00Z\n") || !strings.Contains(text, "refused: 2 records (2 bad_row)\n  line 3: ") {
+			t.Error(text)
+		}
+	})
 	t.Run("nothing", func(t *testing.T) {
 		code, out, log := r.load("rows", r.file("bad.ndjson", []byte("{}\n")))
 		if code != 1 || out != "" || !strings.Contains(log, "no event to load") || !strings.Contains(log, "line 1: unknown_event") {

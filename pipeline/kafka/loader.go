@@ -86,12 +86,16 @@ func (l *Loader) Begin(ctx context.Context, name string) (progress string, err e
 	if _, _, err := l.cl.ProducerID(ctx); err != nil {
 		return "", l.failed("begin", err)
 	}
-	found, err := kadm.NewClient(l.cl).FetchOffsets(kadm.RequireStable(ctx), l.group())
+	err = patiently(ctx, func() error { // the first group of a cluster takes a second
+		found, err := kadm.NewClient(l.cl).FetchOffsets(kadm.RequireStable(ctx), l.group())
+		offset, _ := found.Lookup(l.o.Topic, 0)
+		progress = offset.Metadata
+		return err
+	})
 	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
 		return "", l.failed("read the progress", err)
 	}
-	offset, _ := found.Lookup(l.o.Topic, 0)
-	return offset.Metadata, nil
+	return progress, nil
 }
 
 func (l *Loader) group() string { return l.o.Group + "-load-" + l.name }

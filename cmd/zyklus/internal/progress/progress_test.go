@@ -54,6 +54,39 @@ level=INFO msg="load ended" unit=bytes done=80000 per_second=10000 elapsed=8s
 `)
 }
 
+func TestAside(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b bytes.Buffer
+		p := progress.New(io.Discard, false, logger(&b))
+		p.Start("load", 8000, progress.Bytes)
+		p.Aside("records")
+		for i := range 4 {
+			time.Sleep(time.Second)
+			p.Count(int64(10 * (i + 1)))
+			p.Add(1000)
+		}
+		p.Start("sort", 10, "events") // has no second figure
+		p.Done()
+		const want = `level=INFO msg=load unit=bytes done=0 total=8000 percent=0 per_second=0 elapsed=0s
+level=INFO msg="load ended" unit=bytes done=4000 total=8000 percent=50 per_second=1000 elapsed=4s records=40 records_per_second=10 left=4s
+level=INFO msg=sort unit=events done=0 total=10 percent=0 per_second=0 elapsed=0s
+level=INFO msg="sort ended" unit=events done=0 total=10 percent=0 per_second=0 elapsed=0s
+`
+		if got := b.String(); got != want {
+			t.Errorf("got\n%swant\n%s", got, want)
+		}
+	})
+	var b bytes.Buffer
+	p := progress.New(&b, true, slog.New(slog.DiscardHandler))
+	p.Start("load", 100, progress.Bytes)
+	p.Aside("records")
+	p.Count(7)
+	p.Done()
+	if !strings.Contains(b.String(), " records/s") {
+		t.Errorf("the bar shows no records: %q", b.String())
+	}
+}
+
 func TestBar(t *testing.T) {
 	f := func(total int64, unit progress.Unit, adds int, want string) {
 		t.Helper()
