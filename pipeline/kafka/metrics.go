@@ -26,6 +26,7 @@ type metrics struct {
 	events, deadLetters, transitions     *prometheus.CounterVec
 	late, duplicates, ignored, withdrawn prometheus.Counter
 	corrections, forced, unmatched       prometheus.Counter
+	daysLost                             prometheus.Counter
 
 	stalled, heard *prometheus.GaugeVec
 
@@ -98,6 +99,7 @@ func newMetrics(r *Runner) *metrics {
 		unmatched:   ns.counter("unmatched_money_minor_units_total", "Money of refunds, updates and cancellations without an order."),
 		stalled:     namespace("zyklus").gauges("source_stalled", "1 while a family of a source's events has been silent for longer than its limit, or is not back for good; family is empty for the source as a whole.", "source", "family"),
 		heard:       namespace("zyklus").gauges("source_last_event_seconds", "Event time of the last event of a family, over all partitions, Unix time.", "source", "family"),
+		daysLost:    ns.counter("days_lost_total", "Rows of customer_days given up because too many waited for the sink."),
 		clock:       ns.gauge("clock_seconds", "Clock of a partition, Unix time.", "partition"),
 		watermark:   ns.gauge("watermark_seconds", "Watermark of a partition, Unix time: what is not later is final.", "partition"),
 		lag:         ns.gauge("lag_records", "Records of a partition that are not processed yet.", "partition"),
@@ -121,7 +123,7 @@ func newMetrics(r *Runner) *metrics {
 func (m *metrics) all() []prometheus.Collector {
 	all := []prometheus.Collector{
 		m, m.checkpoint, m.events, m.deadLetters, m.transitions, m.late, m.corrections, m.duplicates, m.ignored,
-		m.withdrawn, m.forced, m.unmatched,
+		m.withdrawn, m.forced, m.unmatched, m.daysLost,
 	}
 	if len(m.r.o.Stall.Limits) > 0 {
 		all = append(all, m.stalled, m.heard)
@@ -221,6 +223,7 @@ func (m *metrics) count(partition int32, before, now *pipeline.Stats) {
 	m.ignored.Add(float64(now.Ignored - before.Ignored))
 	m.withdrawn.Add(float64(now.Withdrawn - before.Withdrawn))
 	m.forced.Add(float64(now.Forced - before.Forced))
+	m.daysLost.Add(float64(now.DaysLost - before.DaysLost))
 	m.unmatched.Add(float64(max(now.UnmatchedMoney-before.UnmatchedMoney, 0)))
 	for kind, n := range now.DeadLetters {
 		if d := n - before.DeadLetters[kind]; d > 0 {
