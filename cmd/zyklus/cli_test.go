@@ -215,7 +215,7 @@ func TestNothingListens(t *testing.T) {
 			}))
 			defer stub.Close()
 			at := stub.Listener.Addr().String()
-			fails(t, 1, problem(c.words...), "run", "--brokers", kafka, "--clickhouse-addr", at, "--set", "clickhouse.protocol=http", "--set", "clickhouse.username=zoe")
+			fails(t, 1, problem(c.words...), "run", "--http-addr", "127.0.0.1:0", "--brokers", kafka, "--clickhouse-addr", at, "--set", "clickhouse.protocol=http", "--set", "clickhouse.username=zoe")
 		})
 	}
 }
