@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
@@ -26,6 +27,9 @@ type Stall struct {
 
 // watched returns the families that have a limit, in a fixed order: their places in a note.
 func (s Stall) watched() []string { return slices.Sorted(maps.Keys(s.Limits)) }
+
+// fingerprint identifies what is watched: notes that were written under other limits are of other families.
+func (s Stall) fingerprint() uint64 { return xxhash.Sum64String(strings.Join(s.watched(), "/")) }
 
 // guard judges whether families of a source are silent as a whole, over all partitions, and how far time may come.
 // Each process has one and they judge alike, because they judge the same notes. It reads no clock: silence is what all

@@ -99,7 +99,7 @@ func newMetrics(r *Runner) *metrics {
 		unmatched:   ns.counter("unmatched_money_minor_units_total", "Money of refunds, updates and cancellations without an order."),
 		stalled:     namespace("zyklus").gauges("source_stalled", "1 while a family of a source's events has been silent for longer than its limit, or is not back for good; family is empty for the source as a whole.", "source", "family"),
 		heard:       namespace("zyklus").gauges("source_last_event_seconds", "Event time of the last event of a family, over all partitions, Unix time.", "source", "family"),
-		daysLost:    ns.counter("days_lost_total", "Rows of customer_days given up because too many waited for the sink."),
+		daysLost:    ns.counter("daily_rows_lost_total", "Rows of customer_days given up because too many waited for the sink."),
 		clock:       ns.gauge("clock_seconds", "Clock of a partition, Unix time.", "partition"),
 		watermark:   ns.gauge("watermark_seconds", "Watermark of a partition, Unix time: what is not later is final.", "partition"),
 		lag:         ns.gauge("lag_records", "Records of a partition that are not processed yet.", "partition"),
@@ -266,7 +266,7 @@ func (a *attempt) show() {
 	now := copyStats(a.task.Stats())
 	a.s.r.metrics.count(a.s.partition, a.shown, now)
 	a.s.figures.set(now, a.position)
-	a.s.note.Store(&note{reached: a.reached, last: slices.Clone(a.last), sample: slices.Clone(a.sample)})
+	a.s.note.Store(&note{watched: a.s.r.o.Stall.fingerprint(), reached: a.reached, last: slices.Clone(a.last), sample: slices.Clone(a.sample)})
 	a.shown, a.shownAt = now, time.Now()
 }
 

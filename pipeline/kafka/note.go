@@ -10,9 +10,30 @@ import (
 // note is what a partition's owner tells the other members of the group. It travels as metadata of the committed group
 // offset, so every process can judge over all partitions, at once after a restart, without a topic or service for it.
 type note struct {
+	watched uint64   // which families last is of: Stall.fingerprint
 	reached int64    // instant up to which the partition has been read, Unix milliseconds; 0 if unknown
 	last    []int64  // event time of the last believable event, by watched family; 0 for none
 	sample  smallest // of hashes of customer ids
+}
+
+// with returns the note with what an earlier one of the partition knew: a new owner has only seen what came since.
+func (n note) with(earlier *note) note {
+	if earlier == nil {
+		return n
+	}
+	if earlier.watched == n.watched {
+		n.last = slices.Clone(n.last)
+		for i, at := range earlier.last {
+			if i < len(n.last) {
+				n.last[i] = max(n.last[i], at)
+			}
+		}
+	}
+	n.sample = slices.Clone(n.sample)
+	for _, v := range earlier.sample {
+		n.sample.add(v)
+	}
+	return n
 }
 
 // sampleSize is how many hashes a note keeps. If a topic is not keyed by customer, the customers of the smallest hashes
@@ -51,7 +72,7 @@ const noteFormat = 1
 
 // text encodes the note; at most some 250 bytes, of the 4,096 that brokers take by default.
 func (n *note) text() string {
-	b := pipeline.AppendInt([]byte{noteFormat}, n.reached)
+	b := pipeline.AppendInt(pipeline.AppendUint64([]byte{noteFormat}, n.watched), n.reached)
 	b = pipeline.AppendUint(b, uint64(len(n.last)))
 	for _, at := range n.last {
 		b = pipeline.AppendInt(b, at)
@@ -70,7 +91,7 @@ func parseNote(text string) (n note, ok bool) {
 		return n, false
 	}
 	r := pipeline.NewReader(b[1:])
-	n.reached = r.Int()
+	n.watched, n.reached = r.Uint64(), r.Int()
 	for i := r.Count(); i > 0; i-- {
 		n.last = append(n.last, r.Int())
 	}

@@ -87,6 +87,8 @@ type Runner struct {
 
 	partitions int // of the topic
 
+	telling sync.Mutex // of what the group is told: by the watch, and by sessions that end
+
 	cancel context.CancelFunc // ends Run
 	wg     conc.WaitGroup     // of sessions
 

@@ -26,12 +26,15 @@ type session struct {
 	phase     atomic.Int32
 	end       atomic.Pointer[endOffset] // newest answer of the watch
 	committed atomic.Int64              // position of the last checkpoint; -1 before the first
-	told      atomic.Int64              // of those, what the group was told last
 	note      atomic.Pointer[note]      // what the other members are told
-	noted     string                    // what they were told last; of commitOffsets alone
 	bounds    atomic.Pointer[bounds]    // newest judgement of the guard
 	alerts    chan Alert                // to put into the next checkpoint
 	figures   figures
+
+	// Of Runner.telling:
+	told    int64  // position that the group was told last; -1 for none
+	noted   string // note that it was told last
+	earlier *note  // of the partition's owner before; nil until it is known
 }
 
 // endOffset says that the partition ended at an offset at an instant.
@@ -58,7 +61,7 @@ func newSession(r *Runner, partition int32) *session {
 	s.hard, s.lose = context.WithCancel(context.Background())
 	s.soft, s.revoke = context.WithCancel(s.hard)
 	s.committed.Store(-1)
-	s.told.Store(-1)
+	s.told = -1
 	s.grace.Store(int64(revokeGrace))
 	return s
 }

@@ -29,13 +29,16 @@ func (r *Runner) watch(ctx context.Context) error {
 			continue
 		}
 		r.commitOffsets(sessions)
-		if r.o.CheckKeys || len(r.o.Stall.Limits) > 0 {
+		if r.tells() {
 			if err := r.compareNotes(ctx, sessions); err != nil {
 				return err
 			}
 		}
 	}
 }
+
+// tells reports whether members of the group need each other's notes.
+func (r *Runner) tells() bool { return r.o.CheckKeys || len(r.o.Stall.Limits) > 0 }
 
 // compareNotes judges by the notes of all partitions whether the source is stalled, and whether it is keyed by customer.
 func (r *Runner) compareNotes(ctx context.Context, sessions []*session) error {
@@ -84,22 +87,22 @@ func (r *Runner) notes(ctx context.Context, sessions []*session) (map[int32]note
 	notes := map[int32]note{}
 	for p, o := range offsets[r.o.Topic] {
 		if n, ok := parseNote(o.Metadata); ok && o.Err == nil {
+			if n.watched != r.o.Stall.fingerprint() {
+				n.last = nil
+			}
 			notes[p] = n
 		}
 	}
+	r.telling.Lock()
+	defer r.telling.Unlock()
 	for _, s := range sessions {
-		own := s.note.Load()
-		if own == nil {
-			continue
+		if s.earlier == nil {
+			n := notes[s.partition]
+			s.earlier = &n
 		}
-		n := *own
-		for i, at := range notes[s.partition].last { // a session forgets what the one before it heard
-			if i < len(n.last) && at > n.last[i] {
-				n.last = slices.Clone(n.last)
-				n.last[i] = at
-			}
+		if own := s.note.Load(); own != nil {
+			notes[s.partition] = own.with(s.earlier)
 		}
-		notes[s.partition] = n
 	}
 	return notes, nil
 }
@@ -150,16 +153,18 @@ func (r *Runner) askEnds(ctx context.Context, sessions []*session) {
 // commitOffsets tells the group how far sessions have come, for lag tools, and their notes. Positions do not depend on
 // it, so a coordinator that is slow to answer is not waited for.
 func (r *Runner) commitOffsets(sessions []*session) {
+	r.telling.Lock()
+	defer r.telling.Unlock()
 	offsets, notes := map[int32]kgo.EpochOffset{}, map[int32]string{}
 	for _, s := range sessions {
-		text := ""
-		if n := s.note.Load(); n != nil {
-			text = n.text()
+		at, own := s.committed.Load(), s.note.Load()
+		if at < 0 || own == nil || r.tells() && s.earlier == nil { // what the owner before knew would be lost
+			continue
 		}
-		at := s.committed.Load()
-		if before := s.told.Swap(at); at >= 0 && (at != before || text != s.noted) {
+		n := own.with(s.earlier)
+		if text := n.text(); at != s.told || text != s.noted {
 			offsets[s.partition], notes[s.partition] = kgo.EpochOffset{Epoch: -1, Offset: at}, text
-			s.noted = text
+			s.told, s.noted = at, text
 		}
 	}
 	if len(offsets) == 0 {
