@@ -82,8 +82,12 @@ func (t *Task) settleAt(w *work) (at int64) {
 		at = max(last+t.job.Lateness, t.clock) // the watermark may be held, so that it is further behind
 		at += settleGrain - at%settleGrain
 	}
-	if w.folded < len(w.open) {
-		at = min(at, w.open[w.folded].at) // later than the hold, and so than the clock
+	if w.folded < len(w.open) { // later than the horizon, and so than the clock
+		first := w.open[w.folded].at
+		if t.job.rekeyed {
+			first = max(first-t.job.Lateness, t.clock+1)
+		}
+		at = min(at, first)
 	}
 	return at
 }
@@ -212,7 +216,7 @@ func (t *Task) markDirty(slot uint32) {
 func (t *Task) appendMeta(dst []byte) []byte {
 	return (&Meta{
 		Lineage: t.lineage, Number: t.number, Acked: t.acked, Position: t.position, Clock: t.clock, Heard: t.heard,
-		Digest: t.job.digest, Watermark: t.watermark,
+		Digest: t.job.digest, Watermark: t.watermark, Rekeyed: t.job.rekeyed, Hold: t.hold, Channels: t.channels,
 	}).append(dst)
 }
 
@@ -242,7 +246,10 @@ func (t *Task) readMeta(value []byte) error {
 			"run with those, begin a new lineage with zyklus admin rebuild, or start again with a new group and database (digest %x, now %x)", m.Digest, t.job.digest)
 	}
 	t.watermark = t.job.Watermark(&m)
-	if t.job.held {
+	switch {
+	case t.job.rekeyed && m.Rekeyed:
+		t.hold, t.channels = m.Hold, m.Channels
+	case t.job.held:
 		t.hold = Hold{Clock: t.clock, Settled: t.watermark + t.job.Lateness}
 	}
 	return nil

@@ -13,6 +13,10 @@ type Meta struct {
 	Heard           int64  // instant up to which all timers have fired, Unix milliseconds
 	Digest          uint64 // of lifecycles, artefact and time zone; see Job.Fits
 	Watermark       int64  // Unix milliseconds; see Job.Watermark
+	// Of a Task behind the re-keying stage: what it has heard of the channels, and the hold that follows.
+	Rekeyed  bool
+	Hold     Hold
+	Channels Channels
 }
 
 // Version returns the version of the checkpoint.
@@ -23,7 +27,12 @@ func (m *Meta) append(dst []byte) []byte {
 	dst = AppendUint(AppendUint(dst, m.Lineage), m.Number)
 	dst = AppendUint(dst, uint64(m.Acked))
 	dst = AppendInt(AppendInt(AppendInt(dst, m.Position), m.Clock), m.Heard)
-	return AppendInt(AppendUint64(dst, m.Digest), m.Watermark)
+	dst = AppendInt(AppendUint64(dst, m.Digest), m.Watermark)
+	dst = append(dst, byte(boolInt(m.Rekeyed)))
+	if m.Rekeyed {
+		dst = m.Channels.append(AppendInt(AppendInt(dst, m.Hold.Clock), m.Hold.Settled))
+	}
+	return dst
 }
 
 // ReadMeta decodes the value of a partition's own record.
@@ -38,6 +47,10 @@ func ReadMeta(value []byte) (m Meta, err error) {
 	m.Digest = r.Uint64()
 	if format > 1 {
 		m.Watermark = r.Int()
+		if m.Rekeyed = r.Byte() != 0; m.Rekeyed {
+			m.Hold = Hold{Clock: r.Int(), Settled: r.Int()}
+			m.Channels.read(&r)
+		}
 	}
 	if m.Watermark > m.Clock || m.Number == 0 || m.Number>>lineageShift != 0 || m.Lineage == 0 || m.Lineage>>(63-lineageShift) != 0 || m.Position < -1 || !instant(m.Clock) || !instant(m.Heard) {
 		return m, fmt.Errorf("%w: partition record out of range", errCorrupt)

@@ -159,6 +159,26 @@ func (c *Channels) Take(m *Marker) (clock int64, hold Hold, ok bool) {
 	return clock, hold, true
 }
 
+func (c *Channels) append(dst []byte) []byte {
+	dst = AppendUint(AppendUint64(dst, c.set.Digest), uint64(c.set.Count))
+	dst = AppendUint(dst, uint64(len(c.heard)))
+	for i := range c.heard {
+		h := &c.heard[i]
+		dst = AppendInt(AppendUint64(dst, h.Channel), h.Clock)
+		dst = AppendInt(AppendInt(dst, h.Hold.Clock), h.Hold.Settled)
+	}
+	return dst
+}
+
+func (c *Channels) read(r *Reader) {
+	c.set = ChannelSet{Digest: r.Uint64(), Count: int(r.Uint())}
+	for n := r.Count(); n > 0; n-- {
+		h := Marker{Channel: r.Uint64(), Set: c.set, Clock: r.Int()}
+		h.Hold = Hold{Clock: r.Int(), Settled: r.Int()}
+		c.heard = append(c.heard, h)
+	}
+}
+
 // RekeyOptions are what a Rekeyer is made of.
 type RekeyOptions struct {
 	Topic      string // of the events
@@ -233,6 +253,9 @@ func (r *Rekeyer) AdvanceClock(now int64) {
 		r.observe(now)
 	}
 }
+
+// Mark must not be called: a Rekeyer makes markers.
+func (r *Rekeyer) Mark(*Marker) { panic("BUG: a Rekeyer takes no markers") }
 
 // Hold replaces the bounds in force. They travel with the channel's markers.
 func (r *Rekeyer) Hold(h Hold) {

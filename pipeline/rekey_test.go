@@ -106,3 +106,55 @@ func FuzzRekeyed(f *testing.F) {
 		}
 	})
 }
+
+func rekeyedJob(t testing.TB) *pipeline.Job {
+	o := options(t)
+	o.Rekeyed, o.WallClock = true, false
+	j, err := pipeline.NewJob(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return j
+}
+
+// TestChannelsAreState: a Task that is restored knows what it has heard of channels that have nothing more to say, and
+// the hold that follows: else time would stand still, or go on where it is held.
+func TestChannelsAreState(t *testing.T) {
+	job := rekeyedJob(t)
+	const t0 = int64(1_700_000_000_000)
+	set := pipeline.NewChannelSet(map[string]int32{"a": 2})
+	mark := func(task *pipeline.Task, partition int32, clock int64, hold pipeline.Hold) {
+		task.Mark(&pipeline.Marker{Channel: pipeline.Channel("a", partition), Set: set, Clock: clock, Hold: hold})
+	}
+	hold := pipeline.Hold{Clock: t0 + dayMs, Settled: t0}
+	for _, restart := range []bool{false, true} {
+		task, log := pipeline.NewTask(job, "events", 0), changelog(nil)
+		order := &pipeline.Event{Kind: pipeline.KindOrderCompleted, Customer: []byte("x"), At: t0, ID: 1, OrderID: []byte("o"), Amount: 500, HasAmount: true, Raw: []byte("{}")}
+		mark(task, 0, t0, pipeline.NoHold())
+		mark(task, 1, t0+dayMs, hold)
+		task.Process(order, 1<<60)
+		log.append(task.Checkpoint())
+		task.Committed()
+		if restart {
+			var err error
+			if task, err = log.compacted().restore(job, 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		// Channel 1 is stalled and silent; a page view long after the hold must not let silence happen in between.
+		task.Process(&pipeline.Event{Kind: pipeline.KindPageViewed, Customer: []byte("x"), At: t0 + 200*dayMs, ID: 2}, 1<<60)
+		mark(task, 0, t0+200*dayMs, pipeline.NoHold())
+		for task.Drain(100) {
+		}
+		task.Checkpoint()
+		task.Committed()
+		if clock := task.Stats().Clock; clock != t0+dayMs {
+			t.Errorf("restart %v: the clock is %d, not at the hold %d", restart, clock, t0+dayMs)
+		}
+		for tr, n := range task.Stats().Transitions {
+			if tr.Cause == pipeline.CauseDeadline && n > 0 {
+				t.Errorf("restart %v: %d transitions by silence beyond the hold", restart, n)
+			}
+		}
+	}
+}

@@ -25,7 +25,8 @@ type Task struct {
 
 	clock     int64
 	watermark int64
-	hold      Hold  // in force
+	hold      Hold // in force
+	channels  Channels
 	heard     int64 // instant up to which all timers have fired, not later than clock
 	position  int64
 	lineage   uint64
@@ -140,6 +141,16 @@ func (t *Task) Hold(h Hold) {
 	t.observe(t.clock)
 }
 
+// Mark takes what a channel of the re-keying stage says of time. What was heard of each channel is part of the state: one
+// that has nothing more to say does not say it again.
+func (t *Task) Mark(m *Marker) {
+	t.moved = true
+	if clock, hold, ok := t.channels.Take(m); ok {
+		t.hold = hold
+		t.observe(max(clock, t.clock))
+	}
+}
+
 // observe moves the clock on, as far as the hold allows, and the watermark with it.
 func (t *Task) observe(at int64) {
 	if at = min(at, t.hold.Clock); at > t.clock {
@@ -245,8 +256,15 @@ func (t *Task) refold(w *work) {
 	w.changed = true
 }
 
-// horizon is the instant up to which open events are folded into the live record: time has come there, or may.
-func (t *Task) horizon(w *work) int64 { return max(t.hold.Clock, t.clock, w.live.AsOf) }
+// horizon is the instant up to which open events are folded into the live record: time has come there, or may. Behind
+// the re-keying stage events may be far ahead of the slowest channel: each that it brings would fold all of them again.
+func (t *Task) horizon(w *work) int64 {
+	limit := t.hold.Clock
+	if t.job.rekeyed {
+		limit = min(limit, t.clock+t.job.Lateness)
+	}
+	return max(limit, t.clock, w.live.AsOf)
+}
 
 // catchUp folds the open events that the hold kept back and does no longer.
 func (t *Task) catchUp(w *work) {

@@ -38,7 +38,6 @@ type attempt struct {
 	next     time.Time  // when a checkpoint is due
 
 	stage    pipeline.RekeyedReader // of what the re-keying stage writes
-	channels pipeline.Channels
 	marker   pipeline.Marker
 	families []string // that are watched
 	last     []int64  // as in a note, of this partition
@@ -52,6 +51,9 @@ type attempt struct {
 // attempt lives until the session ends (nil) or something fails.
 func (s *session) attempt() error {
 	s.in(phaseFencing)
+	if int(s.partition) >= s.r.partitions {
+		return fatalf("topic %s has been given more partitions than the %d at the start: customers would change partition without their state; see zyklus migrate check", s.r.o.Topic, s.r.partitions)
+	}
 	txn, err := openTransactions(s.soft, &s.r.o, s.partition, &s.r.d)
 	if err != nil {
 		return s.denied(err)
@@ -150,6 +152,7 @@ func (a *attempt) startPosition() (int64, error) {
 		return 0, s.denied(err)
 	}
 	position := a.task.Position()
+	a.s.committed.Store(position) // an idle partition tells its note, too
 	switch {
 	case position < 0:
 		a.task.SetPosition(start)
@@ -271,8 +274,8 @@ func (a *attempt) apply(rec *kgo.Record, err error) {
 	case err == nil:
 		a.event.Origin, a.event.Raw = origin, rec.Value
 		believable := a.believable(rec)
-		a.task.Process(&a.event, believable)
 		a.notice(&a.event, believable)
+		a.task.Process(&a.event, believable)
 	case errors.Is(err, pipeline.ErrIgnored):
 		a.task.Ignore()
 	case errors.As(err, &bad):
@@ -295,10 +298,7 @@ func (a *attempt) rekeyed(rec *kgo.Record) {
 			Kind: pipeline.ErrNotRekeyed, Cause: err.Error(), Key: clone(rec.Key), Value: clone(rec.Value), Origin: origin,
 		})
 	case marker:
-		if clock, hold, ok := a.channels.Take(&a.marker); ok {
-			a.task.Hold(hold)
-			a.task.AdvanceClock(clock)
-		}
+		a.task.Mark(&a.marker)
 	default:
 		a.task.Process(&a.event, anyTime)
 	}

@@ -26,6 +26,8 @@ type Task interface {
 	AdvanceClock(now int64)
 	// Hold bounds clock and watermark.
 	Hold(h pipeline.Hold)
+	// Mark takes a marker of the re-keying stage. The marker is overwritten afterwards.
+	Mark(m *pipeline.Marker)
 	// Drain fires due timers of at most max customers and reports whether more are due.
 	Drain(max int) (more bool)
 	// Full asks for a checkpoint before its time.
