@@ -39,10 +39,11 @@ type attempt struct {
 
 	stage    pipeline.RekeyedReader // of what the re-keying stage writes
 	marker   pipeline.Marker
-	families []string // that are watched
-	last     []int64  // as in a note, of this partition
-	sample   smallest // as in a note
-	bounds   *bounds  // in force
+	families []string        // that are watched
+	last     []int64         // as in a note, of this partition
+	sample   smallest        // as in a note
+	bounds   *bounds         // in force
+	told     map[uint64]bool // alerts that are in a committed transaction of this attempt, by id
 
 	shown   *pipeline.Stats // last figures shown
 	shownAt time.Time
@@ -52,7 +53,7 @@ type attempt struct {
 func (s *session) attempt() error {
 	s.in(phaseFencing)
 	if int(s.partition) >= s.r.partitions {
-		return fatalf("topic %s has been given more partitions than the %d at the start: customers would change partition without their state; see zyklus migrate check", s.r.o.Topic, s.r.partitions)
+		return fatalf("topic %s has been given more partitions than the %d at the start: see zyklus migrate check; a source that is re-keyed needs zyklus migrate and a restart", s.r.o.Topic, s.r.partitions)
 	}
 	txn, err := openTransactions(s.soft, &s.r.o, s.partition, &s.r.d)
 	if err != nil {
@@ -65,7 +66,7 @@ func (s *session) attempt() error {
 	if !s.r.o.Rekeyed {
 		a.decoder = s.r.d.NewDecoder()
 	}
-	a.last = make([]int64, len(a.families))
+	a.last, a.told = make([]int64, len(a.families)), map[uint64]bool{}
 	defer a.task.Close()
 	defer txn.close() // before the Task: it may still hold the Task's bytes
 	if err := a.restore(); err != nil {
@@ -397,34 +398,45 @@ func (a *attempt) checkpoint() error {
 
 // commit makes one checkpoint, if there is anything to hold. After an error the Task is of no more use.
 func (a *attempt) commit() error {
-	if !a.task.Pending() && len(a.s.alerts) == 0 {
+	alerts := a.untold()
+	if !a.task.Pending() && len(alerts) == 0 {
 		return nil
 	}
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(a.s.hard, commitTimeout)
 	defer cancel()
 	cp := a.task.Checkpoint()
-	cp.Outputs = append(cp.Outputs, a.raised()...)
+	for _, alert := range alerts {
+		cp.Outputs = append(cp.Outputs, pipeline.Output{
+			Topic: a.s.r.o.OutputTopic, Key: []byte(alert.Source), Value: alert.cloudEvent(a.s.r.o.Group),
+		})
+	}
 	a.s.r.d.crash("encoded")
 	if err := a.txn.commit(ctx, cp); err != nil {
 		return a.s.denied(err)
 	}
 	position := cp.Position
 	a.task.Committed()
+	for _, alert := range alerts {
+		a.told[alert.id(a.s.r.o.Group)] = true
+	}
 	a.s.committed.Store(position)
 	a.s.r.metrics.checkpoint.Observe(time.Since(began).Seconds())
 	return nil
 }
 
-// raised returns the alerts that are to be told.
-func (a *attempt) raised() (outputs []pipeline.Output) {
-	for len(a.s.alerts) > 0 {
-		alert := <-a.s.alerts
-		outputs = append(outputs, pipeline.Output{
-			Topic: a.s.r.o.OutputTopic, Key: []byte(alert.Source), Value: alert.cloudEvent(a.s.r.o.Group),
-		})
+// untold returns the alerts that hold and are not told yet. The owner of the topic's first partition tells them. One that
+// another attempt has told is told again: its id says that it is the same.
+func (a *attempt) untold() (list []Alert) {
+	if a.s.partition != 0 || a.bounds == nil {
+		return nil
 	}
-	return outputs
+	for _, alert := range a.bounds.alerts {
+		if !a.told[alert.id(a.s.r.o.Group)] {
+			list = append(list, alert)
+		}
+	}
+	return list
 }
 
 // project starts to write the next batch of rows, unless one is under way.

@@ -32,8 +32,8 @@ func (s Stall) watched() []string { return slices.Sorted(maps.Keys(s.Limits)) }
 func (s Stall) fingerprint() uint64 { return xxhash.Sum64String(strings.Join(s.watched(), "/")) }
 
 // guard judges whether families of a source are silent as a whole, over all partitions, and how far time may come.
-// Each process has one and they judge alike, because they judge the same notes. It reads no clock: silence is what all
-// partitions have been read past.
+// Each process has one; they judge by the same notes, and go on from what the owner of partition 0 has judged, so that
+// none forgets a stall when it starts. It reads no clock: silence is what all partitions have been read past.
 //
 //	          read past last event + limit            an event came
 //	flowing ───────────────────────────────► stalled ───────────────► returning ──► flowing
@@ -43,14 +43,14 @@ type guard struct {
 	stall    Stall
 	families []string
 	states   []familyState
-	alerts   []Alert // raised by the last judgement
+	started  bool    // it has seen what was judged before
+	alerts   []Alert // of what the last judgement changed
 }
 
 // familyState is what is known of one family.
 type familyState struct {
-	last    int64 // event time of its last event in all partitions
-	stalled int64 // last event before it stalled; 0 while it flows
-	since   int64 // when it was back, as read by all partitions; 0 while it is not
+	last int64 // event time of its last event in all partitions
+	judgement
 }
 
 // Alert says that a family of a source has stalled, or is back.
@@ -75,6 +75,14 @@ func newGuard(s Stall) *guard {
 // judge takes the notes of all partitions, as far as they are known, and returns what has changed.
 func (g *guard) judge(notes []note, partitions int) []Alert {
 	g.alerts = nil
+	for _, n := range notes {
+		if !g.started && len(n.judged) == len(g.states) { // of partition 0
+			for i, j := range n.judged {
+				g.states[i].judgement = j
+			}
+		}
+	}
+	g.started = g.started || len(notes) > 0
 	reached := int64(0)
 	for i, n := range notes {
 		if i == 0 || n.reached < reached {
@@ -104,28 +112,30 @@ func (g *guard) family(i int, reached int64) {
 	switch {
 	case silent && s.stalled == 0:
 		s.stalled = s.last
-		g.alert(i, s.last+limit, false)
+		g.alerts = append(g.alerts, g.alert(i, s.stalled, s.last+limit, false))
 	case silent:
 		s.since = 0 // its backlog is as old as that, or it has fallen silent again
 	case s.stalled != 0 && s.last > s.stalled && s.since == 0 && reached > 0:
 		s.since = reached
 	case s.since != 0 && reached >= s.since+g.stall.Settle.Milliseconds():
-		g.alert(i, s.since, true)
-		s.stalled, s.since = 0, 0
+		g.alerts = append(g.alerts, g.alert(i, s.stalled, s.since, true))
+		s.over, s.back, s.stalled, s.since = s.stalled, s.since, 0, 0
 	}
 }
 
-func (g *guard) alert(i int, at int64, resumed bool) {
-	g.alerts = append(g.alerts, Alert{
-		Source: g.stall.Source, Family: g.families[i], Last: g.states[i].stalled, At: at,
+func (g *guard) alert(i int, last, at int64, resumed bool) Alert {
+	return Alert{
+		Source: g.stall.Source, Family: g.families[i], Last: last, At: at,
 		Limit: g.stall.Limits[g.families[i]], Required: g.stall.Required, Resumed: resumed,
-	})
+	}
 }
 
 // bounds is a judgement as sessions take it, family by family.
 type bounds struct {
 	last    []int64 // event time of the last event, for a stalled one of the last before it stalled; 0 for none
 	stalled []bool  // it is, or is not back for good
+	alerts  []Alert // that hold: the present stall, and that the last one is over
+	judged  []judgement
 }
 
 // bounds returns the last judgement.
@@ -138,6 +148,13 @@ func (g *guard) bounds() *bounds {
 			last = s.stalled
 		}
 		b.last, b.stalled = append(b.last, last), append(b.stalled, s.stalled != 0)
+		b.judged = append(b.judged, s.judgement)
+		if s.over != 0 {
+			b.alerts = append(b.alerts, g.alert(i, s.over, s.back, true))
+		}
+		if s.stalled != 0 {
+			b.alerts = append(b.alerts, g.alert(i, s.stalled, s.stalled+g.limit(i), false))
+		}
 	}
 	return b
 }
@@ -170,6 +187,11 @@ const (
 	typeResumed = "zyklus.source.resumed"
 )
 
+// id identifies the alert by its content.
+func (a *Alert) id(group string) uint64 {
+	return xxhash.Sum64String(fmt.Sprint(group, a.Source, "/", a.Family, a.Last, a.Resumed))
+}
+
 // cloudEvent returns the alert as CloudEvents 1.0. Its id follows from its content: the same alert, raised again after a
 // restart or by another process, is the same event.
 func (a *Alert) cloudEvent(group string) []byte {
@@ -185,7 +207,7 @@ func (a *Alert) cloudEvent(group string) []byte {
 		e.Type, data.ResumedAt = typeResumed, a.At
 	}
 	e.Data = data
-	e.ID = fmt.Sprintf("%016x", xxhash.Sum64String(fmt.Sprint(e.Source, e.Type, e.Subject, a.Last)))
+	e.ID = fmt.Sprintf("%016x", a.id(group))
 	text, err := json.Marshal(e)
 	if err != nil {
 		panic("BUG: an alert that is no JSON: " + err.Error())

@@ -182,6 +182,35 @@ func TestStalledSource(t *testing.T) {
 	}
 }
 
+// A process that starts while a source is on its way back knows of the stall: time is held on, and the end is told.
+func TestStallSurvivesEveryProcess(t *testing.T) {
+	t.Parallel()
+	s := newStallLab(t)
+	first := s.start("a")
+	began := s.now.Load()
+	s.to(0, "order-1")
+	s.awaitHold("orders bound the clock", began)
+	s.now.Add(61_000)
+	s.awaitAlert(typeStalled)
+	s.now.Add(3_600_000)
+	s.to(1, "order-2")
+	for range 3 {
+		s.awaitHold("the source is on its way back", began)
+	}
+	must(t, first.stop())
+	s.start("b")
+	for range 2 {
+		s.awaitHold("a new process holds time on", began)
+	}
+	for range 6 {
+		s.now.Add(59_000)
+		s.to(1, "order-more")
+	}
+	if r := s.awaitAlert(typeResumed); r.Data.LastEventAt != began {
+		t.Errorf("the alert is %+v", r)
+	}
+}
+
 // Two partitions with one customer: the topic is not keyed by customer. Each process sees one of them only.
 func TestKeysAreCheckedAcrossProcesses(t *testing.T) {
 	t.Parallel()

@@ -10,10 +10,19 @@ import (
 // note is what a partition's owner tells the other members of the group. It travels as metadata of the committed group
 // offset, so every process can judge over all partitions, at once after a restart, without a topic or service for it.
 type note struct {
-	watched uint64   // which families last is of: Stall.fingerprint
-	reached int64    // instant up to which the partition has been read, Unix milliseconds; 0 if unknown
-	last    []int64  // event time of the last believable event, by watched family; 0 for none
-	sample  smallest // of hashes of customer ids
+	watched uint64      // which families last is of: Stall.fingerprint
+	reached int64       // instant up to which the partition has been read, Unix milliseconds; 0 if unknown
+	last    []int64     // event time of the last believable event, by watched family; 0 for none
+	sample  smallest    // of hashes of customer ids
+	judged  []judgement // of partition 0 alone: what its owner has judged, by watched family
+}
+
+// judgement is what is known of the stalls of a family.
+type judgement struct {
+	stalled int64 // last event before it stalled; 0 while it flows
+	since   int64 // when it was back, as read by all partitions; 0 while it is not
+	over    int64 // last event before the last stall that is over; 0 for none
+	back    int64 // when that was over
 }
 
 // with returns the note with what an earlier one of the partition knew: a new owner has only seen what came since.
@@ -22,6 +31,9 @@ func (n note) with(earlier *note) note {
 		return n
 	}
 	if earlier.watched == n.watched {
+		if n.judged == nil {
+			n.judged = earlier.judged
+		}
 		n.last = slices.Clone(n.last)
 		for i, at := range earlier.last {
 			if i < len(n.last) {
@@ -81,6 +93,11 @@ func (n *note) text() string {
 	for _, v := range n.sample {
 		b = pipeline.AppendUint64(b, v)
 	}
+	b = pipeline.AppendUint(b, uint64(len(n.judged)))
+	for _, j := range n.judged {
+		b = pipeline.AppendInt(pipeline.AppendInt(b, j.stalled), j.since)
+		b = pipeline.AppendInt(pipeline.AppendInt(b, j.over), j.back)
+	}
 	return base64.RawStdEncoding.EncodeToString(b)
 }
 
@@ -97,6 +114,9 @@ func parseNote(text string) (n note, ok bool) {
 	}
 	for i := r.Count(); i > 0; i-- {
 		n.sample = append(n.sample, r.Uint64())
+	}
+	for i := r.Count(); i > 0; i-- {
+		n.judged = append(n.judged, judgement{stalled: r.Int(), since: r.Int(), over: r.Int(), back: r.Int()})
 	}
 	return n, r.Err() == nil && r.Len() == 0 && len(n.sample) <= sampleSize && slices.IsSorted(n.sample)
 }

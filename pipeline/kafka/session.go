@@ -28,7 +28,6 @@ type session struct {
 	committed atomic.Int64              // position of the last checkpoint; -1 before the first
 	note      atomic.Pointer[note]      // what the other members are told
 	bounds    atomic.Pointer[bounds]    // newest judgement of the guard
-	alerts    chan Alert                // to put into the next checkpoint
 	figures   figures
 
 	// Of Runner.telling:
@@ -56,7 +55,7 @@ const (
 var phaseNames = [...]string{"fencing", "restoring", "comparing", "running", "waiting", "ended"}
 
 func newSession(r *Runner, partition int32) *session {
-	s := &session{r: r, partition: partition, done: make(chan struct{}), alerts: make(chan Alert, 16),
+	s := &session{r: r, partition: partition, done: make(chan struct{}),
 		log: r.d.Log.With("topic", r.o.Topic, "partition", partition)}
 	s.hard, s.lose = context.WithCancel(context.Background())
 	s.soft, s.revoke = context.WithCancel(s.hard)

@@ -14,6 +14,7 @@ import (
 // What a topic is for.
 const (
 	UseInput       = "input"
+	UseEvents      = "events" // what the re-keying stage writes and the main job reads
 	UseChangelog   = "changelog"
 	UseDeadLetters = "dead letters"
 	UseOutputs     = "outputs"
@@ -66,8 +67,12 @@ func DescribeTopics(ctx context.Context, o Options) (topics []TopicState, err er
 
 // topics lists the topics of which nothing is known yet, the input first.
 func (o *Options) topics() []TopicState {
+	input := UseInput
+	if o.Rekeyed {
+		input = UseEvents
+	}
 	return []TopicState{
-		{Name: o.Topic, Use: UseInput},
+		{Name: o.Topic, Use: input},
 		{Name: o.ChangelogTopic, Use: UseChangelog},
 		{Name: o.DeadLetterTopic, Use: UseDeadLetters},
 		{Name: o.OutputTopic, Use: UseOutputs},
@@ -105,7 +110,11 @@ func (o *Options) compare(ctx context.Context, adm *kadm.Client, t *TopicState) 
 		t.missing()
 		return nil
 	}
-	if t.Use == UseChangelog {
+	switch {
+	case t.Use == UseChangelog && o.Stage != "" && t.Partitions < t.WantPartitions:
+		t.deviate(true, "partitions", strconv.Itoa(t.Partitions), strconv.Itoa(t.WantPartitions),
+			"input topic %s has been given more partitions than changelog topic %s: run zyklus migrate, which adds them", o.Topic, t.Name)
+	case t.Use == UseChangelog:
 		t.checkState(o.Topic)
 	}
 	if t.Use != UseInput {
@@ -229,6 +238,13 @@ func (o *Options) wanted(use string) []setting {
 				why: "an event from the future is told by when it is read, not by when it came"},
 			{key: "cleanup.policy", want: "delete", enough: equal("delete"), unset: true,
 				why: "with compact the events of a customer vanish before they are read"},
+		}
+	case UseEvents:
+		list = []setting{
+			{key: "cleanup.policy", want: "delete", enough: equal("delete"), fatal: true, why: "events of a customer would vanish before they are read"},
+			room,
+			{key: "retention.ms", want: milliseconds(eventsRetention), enough: atLeastOrEver(leastEventsRetention.Milliseconds()),
+				why: "what the main job has not read in this time is lost to it"},
 		}
 	case UseChangelog:
 		list = []setting{

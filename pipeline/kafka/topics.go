@@ -17,6 +17,8 @@ const (
 	deadLetterRetention  = 14 * 24 * time.Hour
 	leastLetterRetention = 24 * time.Hour
 	tombstoneRetention   = 24 * time.Hour
+	eventsRetention      = 14 * 24 * time.Hour
+	leastEventsRetention = 3 * 24 * time.Hour
 )
 
 // EnsureTopics creates the internal topics, with as many partitions as the input topic, and the input topic itself if
@@ -37,6 +39,13 @@ func EnsureTopics(ctx context.Context, o Options, inputPartitions int32) error {
 		}
 		created := false
 		for _, t := range topics {
+			if t.Use == UseChangelog && o.Stage != "" && t.Exists && int32(t.Partitions) < n {
+				// Its partitions hold positions, not customers: more of them are harmless.
+				if _, err := adm.UpdatePartitions(ctx, int(n), t.Name); err != nil {
+					return fmt.Errorf("give topic %s %d partitions: %w", t.Name, n, o.explain(err))
+				}
+				created = true
+			}
 			if t.Exists {
 				continue
 			}

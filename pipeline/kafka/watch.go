@@ -66,7 +66,7 @@ func (r *Runner) compareNotes(ctx context.Context, sessions []*session) error {
 	}
 	alerts := r.guard.judge(list, r.partitions)
 	for _, a := range alerts {
-		r.raise(a, sessions)
+		r.logAlert(a)
 	}
 	b := r.guard.bounds()
 	r.metrics.setStalled(r.guard)
@@ -88,7 +88,7 @@ func (r *Runner) notes(ctx context.Context, sessions []*session) (map[int32]note
 	for p, o := range offsets[r.o.Topic] {
 		if n, ok := parseNote(o.Metadata); ok && o.Err == nil {
 			if n.watched != r.o.Stall.fingerprint() {
-				n.last = nil
+				n.last, n.judged = nil, nil
 			}
 			notes[p] = n
 		}
@@ -107,23 +107,13 @@ func (r *Runner) notes(ctx context.Context, sessions []*session) (map[int32]note
 	return notes, nil
 }
 
-// raise logs an alert and lets the owner of the topic's first partition tell it.
-func (r *Runner) raise(a Alert, sessions []*session) {
+func (r *Runner) logAlert(a Alert) {
 	if a.Resumed {
 		r.d.Log.Info("source is back", "source", a.Source, "family", a.Family)
-	} else {
-		r.d.Log.Warn("source is stalled", "source", a.Source, "family", a.Family, "last_event", time.UnixMilli(a.Last).UTC(),
-			"limit", a.Limit, "time_stands_still", a.Required)
+		return
 	}
-	for _, s := range sessions {
-		if s.partition != 0 {
-			continue
-		}
-		select {
-		case s.alerts <- a:
-		default: // as many are waiting as there are families
-		}
-	}
+	r.d.Log.Warn("source is stalled", "source", a.Source, "family", a.Family, "last_event", time.UnixMilli(a.Last).UTC(),
+		"limit", a.Limit, "time_stands_still", a.Required)
 }
 
 // askEnds gives each session the newest end of its partition: the last stable offset, as nothing beyond it is read.
@@ -162,6 +152,9 @@ func (r *Runner) commitOffsets(sessions []*session) {
 			continue
 		}
 		n := own.with(s.earlier)
+		if b := s.bounds.Load(); b != nil && s.partition == 0 {
+			n.judged = b.judged
+		}
 		if text := n.text(); at != s.told || text != s.noted {
 			offsets[s.partition], notes[s.partition] = kgo.EpochOffset{Epoch: -1, Offset: at}, text
 			s.told, s.noted = at, text
