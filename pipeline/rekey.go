@@ -304,8 +304,9 @@ func (r *Rekeyer) Full() bool {
 	return len(r.outputs) >= fullOutputs || len(r.arena) >= fullBytes || len(r.letters) >= 1<<12
 }
 
-// idleGrain is how far the clock moves before it alone is worth a transaction: a channel that is idle makes two a second.
-const idleGrain = 500
+// idleGrain is how far the clock moves, in milliseconds, before it alone is worth a transaction: a marker goes to every
+// partition of the events' topic.
+const idleGrain = 1000
 
 // Pending reports whether anything has changed since the last checkpoint.
 func (r *Rekeyer) Pending() bool {

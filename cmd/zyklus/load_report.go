@@ -44,6 +44,7 @@ type loadSummary struct {
 	ByError   map[string]int64 `json:"refused_by_error"`
 	FirstOnes []refusedRecord  `json:"first_refused"`
 
+	Reached    int64   `json:"reached_ms"`  // how far time had come before this load; 0 for a deployment that has not run
 	LateEvents int64   `json:"late_events"` // than the source's lateness allows
 	WorstMS    int64   `json:"latest_ms"`   // by how much the latest of them
 	Seconds    float64 `json:"seconds"`
@@ -129,6 +130,10 @@ func (s *loadSummary) print(w io.Writer, o *loadOptions) error {
 		fmt.Fprintf(&b, "late: %d events come later than the lateness of %v allows, the latest by %v: totals are right, but what follows from these\n"+
 			"  is dated like a correction; load with --sort, or set the source's lateness to at least %v before the service reads them\n",
 			s.LateEvents, s.lateness, worst, worst+time.Second)
+		if s.Reached > 0 {
+			fmt.Fprintf(&b, "  time had come to %s here before this load: orders more than 400 days older than that are dead letters (order_too_old);\n"+
+				"  load history before the first run, or into a new group and database\n", time.UnixMilli(s.Reached).UTC().Format(time.RFC3339))
+		}
 	}
 	s.refusals(&b, o)
 	_, err := io.WriteString(w, b.String())

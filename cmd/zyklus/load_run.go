@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"slices"
 	"strconv"
 	"time"
 
@@ -115,6 +116,36 @@ func (l *loading) open(ctx context.Context, cfg *config.Config) (err error) {
 		l.log.Warn("the source's clock is not events: the wall clock moves time on once the history has been read")
 	}
 	l.clocks = make([]int64, l.loader.Partitions())
+	if !l.o.resume { // else it is this load that time has come so far by
+		return l.seed(ctx, cfg)
+	}
+	return nil
+}
+
+// seed learns how far time has come in a deployment that has run before: what is older comes late.
+func (l *loading) seed(ctx context.Context, cfg *config.Config) error {
+	admin, err := kafka.NewAdmin(ctx, kafkaOptions(cfg))
+	if err != nil {
+		return err
+	}
+	defer admin.Close()
+	metas, err := admin.Metas(ctx)
+	if err != nil {
+		l.log.Debug("how far time has come is not known", "error", err)
+		return nil
+	}
+	for p, m := range metas {
+		switch {
+		case m == nil:
+		case cfg.Rekeyed(): // the partitions are others, and time is the same in all
+			for i := range l.clocks {
+				l.clocks[i] = max(l.clocks[i], m.Clock)
+			}
+		case int(p) < len(l.clocks):
+			l.clocks[p] = m.Clock
+		}
+	}
+	l.sum.Reached = slices.Max(l.clocks)
 	return nil
 }
 

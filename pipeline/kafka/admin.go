@@ -121,7 +121,7 @@ func (a *Admin) GroupLags(ctx context.Context) ([]Lag, error) {
 		return nil, err
 	}
 	committed, err := a.adm.FetchOffsets(ctx, a.o.Group)
-	if err != nil {
+	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) { // it has not run yet
 		return nil, a.o.explain(err)
 	}
 	var lags []Lag

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -17,7 +18,7 @@ func (o *Options) newClient(role string, log *slog.Logger, opts ...kgo.Opt) (*kg
 	all := []kgo.Opt{
 		kgo.SeedBrokers(o.Brokers...),
 		kgo.ClientID(o.ClientID + "-" + role),
-		kgo.WithLogger(clientLog{log.With("client", role)}),
+		kgo.WithLogger(newClientLog(log.With("client", role))),
 		kgo.MetadataMinAge(time.Second), // the default of 5 s delays every move of a leader
 		kgo.DialTimeout(dialTimeout),
 	}
@@ -29,12 +30,35 @@ func (o *Options) newClient(role string, log *slog.Logger, opts ...kgo.Opt) (*kg
 	return cl, nil
 }
 
-// clientLog passes warnings and errors of the client library on.
-type clientLog struct{ log *slog.Logger }
+// clientLog passes warnings and errors of the client library on, each at most once in a while: a broker that is away
+// would fill the log.
+type clientLog struct {
+	log *slog.Logger
 
-func (clientLog) Level() kgo.LogLevel { return kgo.LogLevelWarn }
+	mu   sync.Mutex
+	last map[string]time.Time // by message
+	left map[string]int       // out since then
+}
 
-func (l clientLog) Log(level kgo.LogLevel, msg string, keyvals ...any) {
+const clientLogEvery = 10 * time.Second
+
+func newClientLog(log *slog.Logger) *clientLog {
+	return &clientLog{log: log, last: map[string]time.Time{}, left: map[string]int{}}
+}
+
+func (*clientLog) Level() kgo.LogLevel { return kgo.LogLevelWarn }
+
+func (l *clientLog) Log(level kgo.LogLevel, msg string, keyvals ...any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if time.Since(l.last[msg]) < clientLogEvery {
+		l.left[msg]++
+		return
+	}
+	if n := l.left[msg]; n > 0 {
+		keyvals = append(keyvals[:len(keyvals):len(keyvals)], "like_this_before", n)
+	}
+	l.last[msg], l.left[msg] = time.Now(), 0
 	to := slog.LevelWarn
 	if level == kgo.LogLevelError {
 		to = slog.LevelError

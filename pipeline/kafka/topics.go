@@ -17,7 +17,7 @@ const (
 	deadLetterRetention  = 14 * 24 * time.Hour
 	leastLetterRetention = 24 * time.Hour
 	tombstoneRetention   = 24 * time.Hour
-	eventsRetention      = 14 * 24 * time.Hour
+	eventsRetention      = 7 * 24 * time.Hour
 	leastEventsRetention = 3 * 24 * time.Hour
 )
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -140,6 +141,20 @@ func (r *Runner) askEnds(ctx context.Context, sessions []*session) {
 	}
 }
 
+func firstCommitError(resp *kmsg.OffsetCommitResponse) error {
+	if resp == nil {
+		return nil
+	}
+	for i := range resp.Topics {
+		for k := range resp.Topics[i].Partitions {
+			if err := kerr.ErrorForCode(resp.Topics[i].Partitions[k].ErrorCode); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // commitOffsets tells the group how far sessions have come, for lag tools, and their notes. Positions do not depend on
 // it, so a coordinator that is slow to answer is not waited for.
 func (r *Runner) commitOffsets(sessions []*session) {
@@ -175,9 +190,16 @@ func (r *Runner) commitOffsets(sessions []*session) {
 		return nil
 	})
 	r.group.CommitOffsetsSync(ctx, map[string]map[int32]kgo.EpochOffset{r.o.Topic: offsets},
-		func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, _ *kmsg.OffsetCommitResponse, err error) {
-			if err != nil {
-				r.d.Log.Debug("commit group offsets", "error", err)
+		func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, err error) {
+			if err == nil {
+				err = firstCommitError(resp)
+			}
+			if err == nil {
+				return
+			}
+			r.d.Log.Debug("commit group offsets", "error", err)
+			for _, s := range sessions { // tell them again
+				s.told = -1
 			}
 		})
 }

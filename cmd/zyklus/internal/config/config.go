@@ -165,7 +165,12 @@ func (l Log) Logger(w io.Writer, terminal bool) *slog.Logger {
 	if err := level.UnmarshalText([]byte(l.Level)); err != nil {
 		panic("BUG: log level was not validated: " + err.Error())
 	}
-	options := &slog.HandlerOptions{Level: level}
+	options := &slog.HandlerOptions{Level: level, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Value.Kind() == slog.KindDuration { // JSON would have it in nanoseconds
+			a.Value = slog.StringValue(a.Value.Duration().String())
+		}
+		return a
+	}}
 	if l.Format == "text" || l.Format == "auto" && terminal {
 		return slog.New(slog.NewTextHandler(w, options))
 	}
