@@ -21,7 +21,7 @@ type Options struct {
 
 	// Stage names what this Runner does beside the main job; it is part of the names of its metrics.
 	Stage string
-	// Rekeyed says that Topic is what the re-keying stage writes: events of pipeline.DecodeRekeyed, and the markers that
+	// Rekeyed says that Topic is what the re-keying stage writes: events for pipeline.RekeyedReader, and the markers that
 	// alone say how far time has come.
 	Rekeyed bool
 	// CheckKeys refuses to go on once events of one customer are found in two partitions: the topic is not keyed by

@@ -53,8 +53,6 @@ func problem(where, key, format string, args ...any) error {
 	return fmt.Errorf("%s %s", where, fmt.Sprintf(format, args...))
 }
 
-func problemOf(format string, args ...any) error { return fmt.Errorf(format, args...) }
-
 // set gives a setting a text that was found at where.
 func (l *loader) set(f field, where, text string) {
 	if err := f.set(text); err != nil {

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"maps"
 	"reflect"
 	"regexp"
@@ -108,11 +109,11 @@ func (s Source) Stalls() (map[string]time.Duration, error) {
 		name, text, _ := strings.Cut(item, "=")
 		d, err := parseDuration(strings.TrimSpace(text))
 		if err != nil {
-			return nil, problemOf("%q: %v", item, err)
+			return nil, fmt.Errorf("%q: %w", item, err)
 		}
 		name = strings.TrimSpace(name)
 		if !slices.Contains(pipeline.Families(), name) {
-			return nil, problemOf("%q: %q is no family of events%s: families are %s", item, name,
+			return nil, fmt.Errorf("%q: %q is no family of events%s: families are %s", item, name,
 				didYouMean(name, "", pipeline.Families()), strings.Join(pipeline.Families(), ", "))
 		}
 		limits[name] = d
