@@ -135,22 +135,6 @@ func (t *Task) AdvanceClock(now int64) {
 	}
 }
 
-// Hold replaces the bounds in force. A clock that is past them stands still; it never goes back.
-func (t *Task) Hold(h Hold) {
-	t.hold = h
-	t.observe(t.clock)
-}
-
-// Mark takes what a channel of the re-keying stage says of time. What was heard of each channel is part of the state: one
-// that has nothing more to say does not say it again.
-func (t *Task) Mark(m *Marker) {
-	t.moved = true
-	if clock, hold, ok := t.channels.Take(m); ok {
-		t.hold = hold
-		t.observe(max(clock, t.clock))
-	}
-}
-
 // observe moves the clock on, as far as the hold allows, and the watermark with it.
 func (t *Task) observe(at int64) {
 	if at = min(at, t.hold.Clock); at > t.clock {
@@ -254,24 +238,6 @@ func (t *Task) refold(w *work) {
 	w.folded = until(w.open, horizon)
 	must(w.live.foldOpen(&t.fold, w.open[:w.folded], &t.event, true))
 	w.changed = true
-}
-
-// horizon is the instant up to which open events are folded into the live record: time has come there, or may. Behind
-// the re-keying stage events may be far ahead of the slowest channel: each that it brings would fold all of them again.
-func (t *Task) horizon(w *work) int64 {
-	limit := t.hold.Clock
-	if t.job.rekeyed {
-		limit = min(limit, t.clock+t.job.Lateness)
-	}
-	return max(limit, t.clock, w.live.AsOf)
-}
-
-// catchUp folds the open events that the hold kept back and does no longer.
-func (t *Task) catchUp(w *work) {
-	if n := until(w.open, t.horizon(w)); n > w.folded {
-		must(w.live.foldOpen(&t.fold, w.open[w.folded:n], &t.event, true))
-		w.folded, w.changed = n, true
-	}
 }
 
 // until counts the open events not later than an instant.

@@ -84,17 +84,30 @@ func sourceOptions(cfg *config.Config, source *config.Source) kafka.Options {
 	return o
 }
 
-// checkTopics reports what is missing of the topics of all stages.
-func checkTopics(ctx context.Context, cfg *config.Config) error {
-	if err := kafka.CheckTopics(ctx, kafkaOptions(cfg)); err != nil {
+// stages returns the options of all stages: those of the main job, then those of the re-keying of each source.
+func stages(cfg *config.Config) []kafka.Options {
+	list := []kafka.Options{kafkaOptions(cfg)}
+	if cfg.Rekeyed() {
+		for _, s := range cfg.Inputs() {
+			list = append(list, rekeyOptions(cfg, &s))
+		}
+	}
+	return list
+}
+
+// ofStage says which source an error is about, where there may be several.
+func ofStage(o kafka.Options, err error) error {
+	if err == nil || o.Stage == "" {
 		return err
 	}
-	if !cfg.Rekeyed() {
-		return nil
-	}
-	for _, s := range cfg.Inputs() {
-		if err := kafka.CheckTopics(ctx, rekeyOptions(cfg, &s)); err != nil {
-			return fmt.Errorf("source %s: %w", s.Name, err)
+	return fmt.Errorf("source %s: %w", o.Stall.Source, err)
+}
+
+// checkTopics reports what is missing of the topics of all stages.
+func checkTopics(ctx context.Context, cfg *config.Config) error {
+	for _, o := range stages(cfg) {
+		if err := kafka.CheckTopics(ctx, o); err != nil {
+			return ofStage(o, err)
 		}
 	}
 	return nil
@@ -102,13 +115,7 @@ func checkTopics(ctx context.Context, cfg *config.Config) error {
 
 // describeTopics says what the topics of all stages are and should be, each once.
 func describeTopics(ctx context.Context, cfg *config.Config) (topics []kafka.TopicState, err error) {
-	stages := []kafka.Options{kafkaOptions(cfg)}
-	if cfg.Rekeyed() {
-		for _, s := range cfg.Inputs() {
-			stages = append(stages, rekeyOptions(cfg, &s))
-		}
-	}
-	for _, o := range stages {
+	for _, o := range stages(cfg) {
 		list, err := kafka.DescribeTopics(ctx, o)
 		if err != nil {
 			return nil, err
@@ -123,21 +130,15 @@ func describeTopics(ctx context.Context, cfg *config.Config) (topics []kafka.Top
 }
 
 // ensureTopics creates the internal topics of all stages. Topics of sources belong to their producers, except on an
-// embedded broker.
+// embedded broker; the one of re-keyed events is internal.
 func ensureTopics(ctx context.Context, cfg *config.Config) error {
-	internal, input := int32(cfg.Kafka.Partitions), int32(0)
-	if cfg.Kafka.Embedded {
-		input = internal
-	}
-	if !cfg.Rekeyed() {
-		return kafka.EnsureTopics(ctx, kafkaOptions(cfg), input)
-	}
-	if err := kafka.EnsureTopics(ctx, kafkaOptions(cfg), internal); err != nil {
-		return err
-	}
-	for _, s := range cfg.Inputs() {
-		if err := kafka.EnsureTopics(ctx, rekeyOptions(cfg, &s), input); err != nil {
-			return fmt.Errorf("source %s: %w", s.Name, err)
+	for _, o := range stages(cfg) {
+		partitions := int32(0)
+		if cfg.Kafka.Embedded || o.Rekeyed {
+			partitions = int32(cfg.Kafka.Partitions)
+		}
+		if err := kafka.EnsureTopics(ctx, o, partitions); err != nil {
+			return ofStage(o, err)
 		}
 	}
 	return nil
