@@ -68,7 +68,7 @@ func technology(t *testing.T, from, to string) {
 		"github.com/twmb/franz-go":             {"zyklus/pipeline/kafka", "zyklus/sinks/embedded"},
 		"github.com/ClickHouse/clickhouse-go/": {"zyklus/sinks"},
 		"github.com/spf13/":                    {"zyklus/cmd"},
-		"cel.dev/":                             {"zyklus/models/lifecycle", "zyklus/pipeline/codec"},
+		"cel.dev/":                             {"zyklus/models/lifecycle", "zyklus/pipeline/codec", "zyklus/bench/oracle"},
 	}
 	for lib, places := range homes {
 		if !strings.HasPrefix(to, lib) {

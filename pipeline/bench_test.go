@@ -70,7 +70,7 @@ func (l *load) next(customer int) *pipeline.Event {
 }
 
 func benchTask(b *testing.B) *pipeline.Task {
-	return pipeline.NewTask(newJob(b, setting{"UTC", 10 * time.Minute}), "events", 0)
+	return pipeline.NewTask(newJob(b, setting{zone: "UTC", lateness: 10 * time.Minute}), "events", 0)
 }
 
 // commit makes a checkpoint and, with rows, projects it.

@@ -16,7 +16,7 @@ type Checkpoint struct {
 	Number      uint64
 	Position    int64 // offset of the next record to read
 	Clock       int64 // Unix milliseconds
-	Watermark   int64 // Unix milliseconds; rows dated not later than it are final
+	Watermark   int64 // Unix milliseconds; rows dated before it are final; corrections are dated at it
 	Changes     []Change
 	DeadLetters []DeadLetter
 	Outputs     []Output

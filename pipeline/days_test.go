@@ -6,13 +6,14 @@ import (
 	"testing"
 	"time"
 
+	"zyklus/bench/oracle"
 	"zyklus/pipeline"
 )
 
 // TestDaysOutage leaves the sink away for thirty years of a customer who comes every day. The record stays small: rows
 // are given up and counted, the latest day is there, and afterwards every day is again.
 func TestDaysOutage(t *testing.T) {
-	job := newJob(t, setting{"UTC", 10 * time.Minute})
+	job := newJob(t, setting{zone: "UTC", lateness: 10 * time.Minute})
 	task := pipeline.NewTask(job, "events", 0)
 	begin := time.Date(1995, 1, 1, 12, 0, 0, 0, time.UTC).UnixMilli()
 	var durable changelog
@@ -39,11 +40,11 @@ func TestDaysOutage(t *testing.T) {
 			}
 		}
 	}
-	sink := newStore()
+	sink := oracle.NewStore()
 	back := func() {
 		checkpoint()
 		for b := task.NextBatch(1000); b != nil; b = task.NextBatch(1000) {
-			sink.write(batchRows(b))
+			sink.Write(oracle.BatchRows(b))
 			task.Acknowledge()
 		}
 	}
@@ -58,12 +59,12 @@ func TestDaysOutage(t *testing.T) {
 		t.Fatal(err)
 	}
 	back()
-	rows := sink.tables["customer_days"]
+	rows := sink.Tables["customer_days"]
 	if int64(len(rows)) != day-1-lost || lost == 0 || len(rows) < 500 {
 		t.Errorf("%d rows and %d lost, want %d together", len(rows), lost, day-1)
 	}
 	days := begin/dayMs + day
-	if r, ok := rows[fmt.Sprintf("anna|%d|", days-2)]; !ok || r.get("touches").i != day-1 {
+	if r, ok := rows[fmt.Sprintf("anna|%d|", days-2)]; !ok || r.Get("touches").Int != day-1 {
 		t.Errorf("the row of the last day that ended is %v", r)
 	}
 	atRest := task.Stats().StateBytes
@@ -72,8 +73,8 @@ func TestDaysOutage(t *testing.T) {
 	if grown := task.Stats().StateBytes - atRest; grown > 1000 {
 		t.Errorf("written rows are still at rest: %d bytes more for two days", grown)
 	}
-	if r, ok := rows[fmt.Sprintf("anna|%d|", days)]; !ok || r.get("touches").i != day-1 || len(sink.faults) > 0 {
-		t.Errorf("after the outage: %v, %v", r, sink.faults)
+	if r, ok := rows[fmt.Sprintf("anna|%d|", days)]; !ok || r.Get("touches").Int != day-1 || len(sink.Faults) > 0 {
+		t.Errorf("after the outage: %v, %v", r, sink.Faults)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"zyklus/bench/oracle"
 	"zyklus/pipeline"
 )
 
@@ -63,7 +64,7 @@ func TestLargeCustomer(t *testing.T) {
 			}
 		},
 	} {
-		task := pipeline.NewTask(newJob(t, setting{"UTC", 10 * time.Minute}), "events", 0)
+		task := pipeline.NewTask(newJob(t, setting{zone: "UTC", lateness: 10 * time.Minute}), "events", 0)
 		at := time.Date(2024, 3, 1, 10, 0, 0, 0, time.UTC).UnixMilli()
 		var durable changelog
 		var orders int64
@@ -89,15 +90,15 @@ func TestLargeCustomer(t *testing.T) {
 			durable.append(cp)
 			task.Committed()
 			for b := task.NextBatch(10_000); b != nil; b = task.NextBatch(10_000) {
-				for _, r := range batchRows(b) {
-					if r.table.Name == "customers" && r.get("orders").i != orders {
-						t.Fatalf("%s: %v orders, want %d", name, r.get("orders"), orders)
+				for _, r := range oracle.BatchRows(b) {
+					if r.Table.Name == "customers" && r.Get("orders").Int != orders {
+						t.Fatalf("%s: %v orders, want %d", name, r.Get("orders"), orders)
 					}
 				}
 				task.Acknowledge()
 			}
 		}
-		if _, err := durable.compacted().restore(newJob(t, setting{"UTC", 10 * time.Minute}), 0); err != nil {
+		if _, err := durable.compacted().restore(newJob(t, setting{zone: "UTC", lateness: 10 * time.Minute}), 0); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -105,7 +106,7 @@ func TestLargeCustomer(t *testing.T) {
 
 // TestLateOrderBeyondTheHorizon: an order that comes more than 400 days late finds the refund that waits for it.
 func TestLateOrderBeyondTheHorizon(t *testing.T) {
-	task := pipeline.NewTask(newJob(t, setting{"UTC", 10 * time.Minute}), "events", 0)
+	task := pipeline.NewTask(newJob(t, setting{zone: "UTC", lateness: 10 * time.Minute}), "events", 0)
 	at := time.Date(2024, 3, 1, 10, 0, 0, 0, time.UTC).UnixMilli()
 	refund := &pipeline.Event{Kind: pipeline.KindOrderRefunded, At: at, ID: 1, Customer: []byte("a"), OrderID: []byte("o"), Amount: 3, HasAmount: true}
 	task.Process(refund, at)
@@ -115,10 +116,10 @@ func TestLateOrderBeyondTheHorizon(t *testing.T) {
 	task.Checkpoint()
 	task.Committed()
 	found := false
-	for _, r := range batchRows(task.NextBatch(100)) {
-		switch r.table.Name {
+	for _, r := range oracle.BatchRows(task.NextBatch(100)) {
+		switch r.Table.Name {
 		case "customers":
-			if got := r.get("net_value_minor").i; got != 7 {
+			if got := r.Get("net_value_minor").Int; got != 7 {
 				t.Errorf("net value %d, want 7", got)
 			}
 		case "orders":

@@ -8,13 +8,14 @@ import (
 	"testing"
 	"time"
 
+	"zyklus/bench/oracle"
 	"zyklus/pipeline"
 )
 
 // FuzzDecodeEvent: arbitrary bytes are an error or an event that survives another round.
 func FuzzDecodeEvent(f *testing.F) {
 	for seed := range uint64(20) {
-		for _, e := range newTrial(seed, false).events {
+		for _, e := range oracle.NewHistory(seed, false).Events {
 			if e.Foreign() {
 				e.Rate = pipeline.Rate{Units: 920000, Digits: 6}
 			}
@@ -37,13 +38,13 @@ func FuzzDecodeEvent(f *testing.F) {
 	})
 }
 
-var fuzzSetting = setting{"UTC", 5 * time.Hour}
+var fuzzSetting = setting{zone: "UTC", lateness: 5 * time.Hour}
 
 // realRecords returns the changelog of a random run.
 func realRecords(t testing.TB, seed uint64) changelog {
-	tr := newTrial(seed, false)
-	tr.setting = fuzzSetting
-	r := newRun(tr, newJob(t, fuzzSetting), 0, tr.log(0, 1), rand.New(rand.NewPCG(seed, 2)))
+	tr := oracle.NewHistory(seed, false)
+	tr.Zone, tr.Lateness = fuzzSetting.zone, fuzzSetting.lateness
+	r := newRun(tr, newJob(t, fuzzSetting), 0, tr.Log(0, 1), rand.New(rand.NewPCG(seed, 2)))
 	for i := range 400 {
 		if r.position() == len(r.log) || i > 5 && r.chance.IntN(20) == 0 {
 			break
@@ -259,7 +260,7 @@ func goOn(task *pipeline.Task, customers ...[]byte) {
 		task.Checkpoint()
 		task.Committed()
 		for b := task.NextBatch(100); b != nil; b = task.NextBatch(100) {
-			batchRows(b)
+			oracle.BatchRows(b)
 			task.Acknowledge()
 		}
 		clock += (round + 1) * 300 * dayMs

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"zyklus/bench/oracle"
 	"zyklus/pipeline"
 )
 
@@ -63,7 +64,7 @@ func inspectGolden(t testing.TB) (*pipeline.Inspection, pipeline.Meta, []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := newJob(t, setting{"UTC", 10 * time.Minute}).Inspect(changes[0].Value, &meta)
+	got, err := newJob(t, setting{zone: "UTC", lateness: 10 * time.Minute}).Inspect(changes[0].Value, &meta)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,7 +151,7 @@ func checkInspectedValues(t *testing.T, got *pipeline.Inspection) {
 // TestNewLineage: a Task that is restored from the first record of a lineage reads the topic from its start, has nothing
 // to write, and its version is greater than any before.
 func TestNewLineage(t *testing.T) {
-	job := newJob(t, setting{"UTC", 10 * time.Minute})
+	job := newJob(t, setting{zone: "UTC", lateness: 10 * time.Minute})
 	c := job.NewLineage(7)
 	task := pipeline.NewTask(job, "events", 0)
 	if err := task.Restore(c.Key, c.Value); err != nil {
@@ -166,14 +167,14 @@ func TestNewLineage(t *testing.T) {
 		t.Errorf("version %d is not greater than %d", task.Version(), last)
 	}
 	meta, err := pipeline.ReadMeta(c.Value)
-	if err != nil || !job.Fits(&meta) || newJob(t, setting{"Europe/Berlin", 10 * time.Minute}).Fits(&meta) {
+	if err != nil || !job.Fits(&meta) || newJob(t, setting{zone: "Europe/Berlin", lateness: 10 * time.Minute}).Fits(&meta) {
 		t.Errorf("%+v %v", meta, err)
 	}
 }
 
 // TestRepublish: a Task restored from a changelog whose rows are all acknowledged writes every row again, as it was.
 func TestRepublish(t *testing.T) {
-	job := newJob(t, setting{"UTC", 10 * time.Minute})
+	job := newJob(t, setting{zone: "UTC", lateness: 10 * time.Minute})
 	live := pipeline.NewTask(job, "events", 0)
 	log := map[string]pipeline.Change{}
 	written := map[string]string{}
@@ -240,8 +241,8 @@ func keepCustomers(b *pipeline.Batch, rows map[string]string) {
 		if table.Table.Name != "customers" {
 			continue
 		}
-		for _, r := range readRows(table) {
-			rows[r.key()] = fmt.Sprintf("%v %d", r.cells, r.version)
+		for _, r := range oracle.ReadRows(table) {
+			rows[r.Key()] = fmt.Sprintf("%v %d", r.Cells, r.Version)
 		}
 	}
 }
@@ -250,7 +251,7 @@ func keepCustomers(b *pipeline.Batch, rows map[string]string) {
 func FuzzInspect(f *testing.F) {
 	changes := goldenChanges(f, "testdata/record_1.golden")
 	f.Add(changes[0].Value, changes[1].Value)
-	job := newJob(f, setting{"UTC", 10 * time.Minute})
+	job := newJob(f, setting{zone: "UTC", lateness: 10 * time.Minute})
 	f.Fuzz(func(t *testing.T, value, meta []byte) {
 		m, err := pipeline.ReadMeta(meta)
 		if err != nil {

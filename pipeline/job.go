@@ -262,7 +262,7 @@ func (j *Job) Phase(l, phase int) string {
 func transitionsTable() *Table {
 	return &Table{
 		Name:    "phase_transitions",
-		Comment: "Every change of a customer's phase in a lifecycle. Rows dated not later than the watermark of their partition (table checkpoints) are final.",
+		Comment: "Every change of a customer's phase in a lifecycle. Rows dated before the watermark of their partition (table checkpoints) are final.",
 		Key:     []string{"lifecycle", "customer_id", "at"},
 		Columns: WithVersion([]Column{
 			{Name: "lifecycle", Type: TypeText, Comment: "Id of the lifecycle."},
@@ -294,7 +294,7 @@ func checkpointsTable() *Table {
 			{Name: "number", Type: TypeInteger, Comment: "Checkpoint number within the lineage."},
 			{Name: "position", Type: TypeInteger, Comment: "Offset of the next record to read."},
 			{Name: "clock", Type: TypeInstant, Comment: "Event time reached: silence is known up to here."},
-			{Name: "watermark", Type: TypeInstant, Comment: "Clock less the allowed lateness: what is dated not later is final."},
+			{Name: "watermark", Type: TypeInstant, Comment: "Clock less the allowed lateness: what is dated before it is final."},
 		}),
 	}
 }

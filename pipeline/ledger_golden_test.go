@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"zyklus/bench/oracle"
 	"zyklus/pipeline"
 )
 
@@ -67,10 +68,10 @@ func checkOrders(t *testing.T, file string, task *pipeline.Task, want []string) 
 	t.Helper()
 	got := map[string]bool{}
 	for b := task.NextBatch(100); b != nil; b = task.NextBatch(100) {
-		for _, r := range batchRows(b) {
-			if r.table.Name == "orders" {
-				got[fmt.Sprint(r.get("order_id"), " ", r.get("status"), " ", r.get("value_minor"), " ", r.get("refunded_minor"), " ", r.get("net_value_minor"), " ",
-					r.get("currency"), " ", r.get("original_value_minor"), " ", r.get("original_net_minor"))] = true
+		for _, r := range oracle.BatchRows(b) {
+			if r.Table.Name == "orders" {
+				got[fmt.Sprint(r.Get("order_id"), " ", r.Get("status"), " ", r.Get("value_minor"), " ", r.Get("refunded_minor"), " ", r.Get("net_value_minor"), " ",
+					r.Get("currency"), " ", r.Get("original_value_minor"), " ", r.Get("original_net_minor"))] = true
 			}
 		}
 		task.Acknowledge()

@@ -117,11 +117,6 @@ type Booking struct {
 	Gained, Lost []uint16
 }
 
-// changes reports whether the booking changes anything: an update that comes again books what is booked.
-func (b Booking) changes() bool {
-	return b.Orders != 0 || b.Net != 0 || len(b.Gained) > 0 || len(b.Lost) > 0
-}
-
 // Job returns the job's settings.
 func (f *Fold) Job() *Job { return f.job }
 

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"zyklus/bench/oracle"
 	"zyklus/pipeline"
 )
 
@@ -199,9 +200,9 @@ func TestRefundsOfForeignOrders(t *testing.T) {
 			task.Checkpoint()
 			task.Committed()
 			for b := task.NextBatch(10); b != nil; b = task.NextBatch(10) {
-				for _, row := range batchRows(b) {
-					if row.table.Name == "orders" {
-						net, worth, status = row.get("net_value_minor").i, row.get("value_minor").i, row.get("status").s
+				for _, row := range oracle.BatchRows(b) {
+					if row.Table.Name == "orders" {
+						net, worth, status = row.Get("net_value_minor").Int, row.Get("value_minor").Int, row.Get("status").Text
 					}
 				}
 				task.Acknowledge()
@@ -209,7 +210,7 @@ func TestRefundsOfForeignOrders(t *testing.T) {
 			return net, worth, status
 		}
 		_, worth, _ := send(pipeline.KindOrderCompleted, value)
-		if want := times(value, big.NewRat(units, 1e7)); worth != want {
+		if want := oracle.Times(value, big.NewRat(units, 1e7)); worth != want {
 			t.Fatalf("%d at %d is worth %d, want %d", value, units, worth, want)
 		}
 		for left := value; left > 0; {
@@ -219,7 +220,7 @@ func TestRefundsOfForeignOrders(t *testing.T) {
 			}
 			left -= back
 			net, _, status := send(pipeline.KindOrderRefunded, back)
-			want := worth - times(worth, big.NewRat(value-left, value))
+			want := worth - oracle.Times(worth, big.NewRat(value-left, value))
 			if net != want || net < 0 || (status == "refunded") != (left == 0) || left == 0 && net != 0 {
 				t.Fatalf("%d at %d, %d left: net %d of %d, want %d; %s", value, units, left, net, worth, want, status)
 			}
@@ -257,9 +258,9 @@ func TestRatesAreFrozen(t *testing.T) {
 	send(task, "a", pipeline.KindOrderUpdated, 2000, 20000)
 	task.Checkpoint()
 	task.Committed()
-	for _, row := range batchRows(task.NextBatch(10)) {
-		if row.table.Name == "customers" && row.get("net_value_minor").i != 18000+5000 {
-			t.Errorf("net value %v", row.get("net_value_minor"))
+	for _, row := range oracle.BatchRows(task.NextBatch(10)) {
+		if row.Table.Name == "customers" && row.Get("net_value_minor").Int != 18000+5000 {
+			t.Errorf("net value %v", row.Get("net_value_minor"))
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"zyklus/bench/oracle"
 	"zyklus/pipeline"
 )
 
@@ -45,7 +46,7 @@ func TestScenarios(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			s := &scenario{t: t, setting: setting{"UTC", 10 * time.Minute}}
+			s := &scenario{t: t, setting: setting{zone: "UTC", lateness: 10 * time.Minute}}
 			got := s.run(string(b))
 			if *update {
 				if err := os.WriteFile(f, []byte(got), 0o644); err != nil {
@@ -259,17 +260,17 @@ func (s *scenario) checkpoint() string {
 		lines = append(lines, fmt.Sprintf("dead letter: %v: %s, money %d.%02d, offset %d: %s", l.Kind, l.Cause, l.Money/100, l.Money%100, l.Origin.Offset, l.Value))
 	}
 	s.task.Committed()
-	var rows []row
+	var rows []oracle.Row
 	for !s.away {
 		b := s.task.NextBatch(100)
 		if b == nil {
 			break
 		}
-		rows = append(rows, batchRows(b)...)
+		rows = append(rows, oracle.BatchRows(b)...)
 		s.task.Acknowledge()
 	}
 	sort.SliceStable(rows, func(i, k int) bool {
-		return rows[i].table.Name > rows[k].table.Name && rows[i].table.Name != "checkpoints"
+		return rows[i].Table.Name > rows[k].Table.Name && rows[i].Table.Name != "checkpoints"
 	})
 	for i := range rows {
 		if text := s.print(&rows[i]); text != "" {
@@ -293,43 +294,43 @@ func (s *scenario) checkpoint() string {
 	return strings.Join(append(lines, ""), "\n")
 }
 
-func (s *scenario) print(r *row) string {
-	switch r.table.Name {
+func (s *scenario) print(r *oracle.Row) string {
+	switch r.Table.Name {
 	case "phase_transitions":
 		withdrawn := ""
-		if r.deleted {
+		if r.Deleted {
 			withdrawn = "withdrawn: "
 		}
-		return fmt.Sprintf("%s%v: %q -> %v at %s, cause %v, rule %v, cycle %v", withdrawn, r.get("customer_id"), r.get("from_phase").s, r.get("to_phase"),
-			s.stamp(r.get("at").i), r.get("cause"), r.get("rule"), r.get("cycle"))
+		return fmt.Sprintf("%s%v: %q -> %v at %s, cause %v, rule %v, cycle %v", withdrawn, r.Get("customer_id"), r.Get("from_phase").Text, r.Get("to_phase"),
+			s.stamp(r.Get("at").Int), r.Get("cause"), r.Get("rule"), r.Get("cycle"))
 	case "orders":
 		original := ""
-		if c := r.get("currency").s; c != "" {
-			original = fmt.Sprintf("; %v of %v %s", r.get("original_net_minor"), r.get("original_value_minor"), c)
+		if c := r.Get("currency").Text; c != "" {
+			original = fmt.Sprintf("; %v of %v %s", r.Get("original_net_minor"), r.Get("original_value_minor"), c)
 		}
-		return fmt.Sprintf("%v: order %v of %s %v, net %v of %v, %v%s", r.get("customer_id"), r.get("order_id"), s.stamp(r.get("at").i), r.get("status"),
-			r.get("net_value_minor"), r.get("value_minor"), r.get("categories"), original)
+		return fmt.Sprintf("%v: order %v of %s %v, net %v of %v, %v%s", r.Get("customer_id"), r.Get("order_id"), s.stamp(r.Get("at").Int), r.Get("status"),
+			r.Get("net_value_minor"), r.Get("value_minor"), r.Get("categories"), original)
 	case "customer_days":
 		if !s.days {
 			return ""
 		}
-		day := time.Unix(r.get("day").i*86400, 0).UTC().Format(time.DateOnly)
-		if r.deleted {
-			return fmt.Sprintf("withdrawn: %v on %s", r.get("customer_id"), day)
+		day := time.Unix(r.Get("day").Int*86400, 0).UTC().Format(time.DateOnly)
+		if r.Deleted {
+			return fmt.Sprintf("withdrawn: %v on %s", r.Get("customer_id"), day)
 		}
-		return s.printCustomer(fmt.Sprintf("%v on %s", r.get("customer_id"), day), r)
+		return s.printCustomer(fmt.Sprintf("%v on %s", r.Get("customer_id"), day), r)
 	case "customers":
-		return s.printCustomer(r.get("customer_id").s, r)
+		return s.printCustomer(r.Get("customer_id").Text, r)
 	}
 	return ""
 }
 
-func (s *scenario) printCustomer(who string, r *row) string {
-	text := fmt.Sprintf("%s: %v as of %s", who, r.get("role5_phase"), s.stamp(r.get("as_of").i))
+func (s *scenario) printCustomer(who string, r *oracle.Row) string {
+	text := fmt.Sprintf("%s: %v as of %s", who, r.Get("role5_phase"), s.stamp(r.Get("as_of").Int))
 	for _, column := range s.show {
-		c := r.get(column)
-		if c.kind == pipeline.TypeInstant && !c.null {
-			text += fmt.Sprintf(", %s %s", column, s.stamp(c.i))
+		c := r.Get(column)
+		if c.Type == pipeline.TypeInstant && !c.Null {
+			text += fmt.Sprintf(", %s %s", column, s.stamp(c.Int))
 		} else {
 			text += fmt.Sprintf(", %s %v", column, c)
 		}

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 )
@@ -46,6 +47,7 @@ type Task struct {
 	outs      []outboxRow
 	days      dayReader
 	buf, sect []byte
+	same      []byte // of sameBut
 	arena     []byte
 }
 
@@ -145,7 +147,7 @@ func (t *Task) observe(at int64) {
 	}
 }
 
-// Watermark returns the instant up to which everything is final, Unix milliseconds.
+// Watermark returns the instant before which everything is final, Unix milliseconds.
 func (t *Task) Watermark() int64 { return t.watermark }
 
 // Process folds one event in. believable is the latest instant that is no future to the record, Unix milliseconds: its
@@ -250,13 +252,15 @@ func until(open []openEvent, to int64) int {
 }
 
 // correct takes an order event that is later than allowed: it enters the settled record, and what follows from it is
-// dated at the watermark. One that changes nothing, most often because it was there already, leaves no date.
+// dated at the watermark, the first instant that is not final. One that changes nothing, most often because it was there
+// already, leaves no date.
 func (t *Task) correct(w *work, e *Event) {
 	t.stats.Late++
 	r := t.settleNow(w, t.Watermark())
-	asOf, totals, days := r.AsOf, r.Totals, len(r.past)
+	asOf, days := r.AsOf, len(r.past)
+	t.buf = r.appendSettled(t.buf[:0], &t.sect)
 	r.apply(&t.fold, e, max(t.Watermark(), asOf), true)
-	if asOf > 0 && !slices.ContainsFunc(r.bookings, Booking.changes) && r.Totals == totals {
+	if asOf > 0 && t.sameBut(r, asOf) {
 		r.AsOf, r.timed, r.quiet = asOf, false, false
 		r.forget(days)
 	} else {
@@ -264,6 +268,15 @@ func (t *Task) correct(w *work, e *Event) {
 	}
 	t.keepSettled(w, r)
 	t.refold(w)
+}
+
+// sameBut reports whether r, as of another instant, is what t.buf holds.
+func (t *Task) sameBut(r *Customer, asOf int64) bool {
+	now := r.AsOf
+	r.AsOf = asOf
+	t.same = r.appendSettled(t.same[:0], &t.sect)
+	r.AsOf = now
+	return bytes.Equal(t.same, t.buf)
 }
 
 // force settles the older half of the open events of a customer that has too many, before the watermark passes them.

@@ -23,7 +23,7 @@ func lagCommand() *cobra.Command {
   POSITION   offset of the next record to read, of the last checkpoint: what counts
   LAG        records between (markers of transactions count)
   CLOCK      event time that the partition has reached: silence is known up to here
-  WATERMARK  clock less the allowed lateness: what is dated not later is final; AGE is how long ago that is
+  WATERMARK  clock less the allowed lateness: what is dated before it is final; AGE is how long ago that is
   COMMITTED  version (lineage.checkpoint) of the last checkpoint
   STORED     version up to which ClickHouse has all rows
 

@@ -101,7 +101,7 @@ func newMetrics(r *Runner) *metrics {
 		heard:       namespace("zyklus").gauges("source_last_event_seconds", "Event time of the last event of a family, over all partitions, Unix time.", "source", "family"),
 		daysLost:    ns.counter("daily_rows_lost_total", "Rows of customer_days given up because too many waited for the sink."),
 		clock:       ns.gauge("clock_seconds", "Clock of a partition, Unix time.", "partition"),
-		watermark:   ns.gauge("watermark_seconds", "Watermark of a partition, Unix time: what is not later is final.", "partition"),
+		watermark:   ns.gauge("watermark_seconds", "Watermark of a partition, Unix time: what is before it is final.", "partition"),
 		lag:         ns.gauge("lag_records", "Records of a partition that are not processed yet.", "partition"),
 		phases:      ns.gauge("phase_customers", "Customers by phase.", "lifecycle", "phase"),
 	}

@@ -1,0 +1,194 @@
+package oracle
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+)
+
+// Compare tells how the rows of a customer differ from what the oracle says, in customers, orders and
+// phase_transitions.
+func (o *Oracle) Compare(s *Store, id string) error {
+	row, ok := s.Tables["customers"][id+"|"]
+	if !ok && !o.Known() {
+		return nil
+	}
+	if !ok {
+		return fmt.Errorf("customer %s has no row", id)
+	}
+	return errors.Join(o.CompareRow(&row), o.compareOrders(s, id), o.compareTransitions(s, id))
+}
+
+// CompareRow tells how the customer's row differs, in customers or of a day.
+func (o *Oracle) CompareRow(row *Row) error {
+	f := o.features(o.now)
+	wants := map[string]any{
+		"as_of": o.now, "orders": f.orders, "net_value_minor": f.net, "refunded_value_minor": f.refunded,
+		"known": map[bool]int{true: 1}[o.known], "touches": o.touches, "first_seen_at": o.first, "last_seen_at": o.last, "purchase_days": f.days,
+		"orders_7d": f.windows[0], "net_value_7d_minor": f.windows[1], "orders_30d": f.windows[2], "net_value_30d_minor": f.windows[3],
+		"orders_90d": f.windows[4], "net_value_90d_minor": f.windows[5], "orders_365d": f.windows[6], "net_value_365d_minor": f.windows[7],
+		"churn_risk_band": f.band, "artefact_version": o.Artefact.Version,
+	}
+	for i := range o.courses {
+		c := &o.courses[i]
+		id, top := c.lifecycle.ID(), c.top()
+		wants[id+"_phase"], wants[id+"_since"], wants[id+"_cycle"], wants[id+"_previous_phase"] = top.phase, top.since, top.cycle, c.previous()
+	}
+	for _, column := range sortedKeys(wants) {
+		if got, want := row.Get(column).String(), fmt.Sprint(wants[column]); got != want {
+			return fmt.Errorf("customer %s: %s is %s, want %s", row.Get("customer_id"), column, got, want)
+		}
+	}
+	if err := o.compareScores(row, f); err != nil {
+		return fmt.Errorf("customer %s: %w", row.Get("customer_id"), err)
+	}
+	return nil
+}
+
+// CompareTotals tells how what no order of arrival may change differs: orders and money.
+func (o *Oracle) CompareTotals(row *Row, at int64) error {
+	f := o.features(at)
+	for column, want := range map[string]int64{
+		"orders": f.orders, "net_value_minor": f.net, "refunded_value_minor": f.refunded,
+		"first_order_at": f.first, "last_order_at": f.last, "purchase_days": f.days,
+	} {
+		if got := row.Get(column); got.Int != want {
+			return fmt.Errorf("customer %s: %s is %v, want %d", row.Get("customer_id"), column, got, want)
+		}
+	}
+	return nil
+}
+
+func (o *Oracle) compareScores(row *Row, f *Features) error {
+	if f.orders == 0 {
+		for _, column := range []string{"first_order_at", "last_order_at", "days_since_last_order", "churn_risk", "p_alive", "expected_orders", "overdue_ratio"} {
+			if !row.Get(column).Null {
+				return fmt.Errorf("%s is %v, want NULL", column, row.Get(column))
+			}
+		}
+		return nil
+	}
+	x, tx, t := f.btyd(o.now)
+	for column, want := range map[string]float64{
+		"days_since_last_order": f.daysSince(o.now), "expected_gap_days": f.gap, "overdue_ratio": f.overdue(o.now),
+		"churn_risk": f.risk(o.now), "p_alive": f.alive(o.now), "expected_orders": o.Artefact.MBG.Expected(x, tx, t, o.Artefact.HorizonDays/7),
+	} {
+		if got := row.Get(column); got.Null || !close(got.Float, want) {
+			return fmt.Errorf("%s is %v, want %v", column, got, want)
+		}
+	}
+	for column, want := range map[string]int64{
+		"first_order_at": f.first, "last_order_at": f.last, "first_purchase_day_at": f.birth,
+		"repeat_purchase_days": f.days - 1, "purchase_span_days": f.span,
+		"expected_next_order_at": f.last + int64(math.Round(f.gap*dayMs)),
+	} {
+		if got := row.Get(column); got.Null || got.Int != want {
+			return fmt.Errorf("%s is %v, want %v", column, got, want)
+		}
+	}
+	return o.compareCategories(row)
+}
+
+func close(a, b float64) bool { return math.Abs(a-b) <= 1e-9*max(1, math.Abs(a), math.Abs(b)) }
+
+// compareCategories checks the probabilities, best first: which of two equal ones comes first is left open.
+func (o *Oracle) compareCategories(row *Row) error {
+	weights, total := map[string]float64{}, o.Artefact.Category.Shrink
+	for _, r := range o.counting() {
+		for _, name := range r.categories(false) {
+			w := math.Exp2(float64(r.at-o.now) / dayMs / o.Artefact.Category.HalfLifeDays)
+			weights[name] += w
+			total += w
+		}
+	}
+	for _, popular := range o.Artefact.Category.Popularity {
+		weights[popular.Name] += o.Artefact.Category.Shrink * popular.Share
+	}
+	var p []float64
+	for _, w := range weights {
+		p = append(p, w/total)
+	}
+	slices.Sort(p)
+	slices.Reverse(p)
+	for i := range 3 {
+		name, got := row.Get(fmt.Sprintf("next_category_%d", i+1)), row.Get(fmt.Sprintf("next_category_%d_probability", i+1))
+		if !close(got.Float, p[i]) || !close(weights[name.Text]/total, got.Float) {
+			return fmt.Errorf("next category %d is %v with %v, want %v of %v", i+1, name, got, p[i], weights)
+		}
+	}
+	return nil
+}
+
+// categories lists the distinct ones in the order of the lines; what came back is left out unless all is asked for.
+func (r *order) categories(all bool) (names []string) {
+	for _, l := range r.lines {
+		if l.category != "" && (all || l.returned < l.quantity) && !slices.Contains(names, l.category) {
+			names = append(names, l.category)
+		}
+	}
+	return names
+}
+
+func (o *Oracle) compareOrders(s *Store, id string) error {
+	want := map[string]string{}
+	for _, r := range o.orders {
+		status, gone := r.status, r.worth()
+		if status == "completed" {
+			if gone = r.back(); gone > 0 {
+				status = "partially_refunded"
+			}
+		}
+		want[id+"|"+r.id+"|"] = fmt.Sprint(id, " ", r.id, " ", r.at, " ", r.content, " ", status, " ", r.worth(), " ", gone, " ",
+			r.worth()-gone, " ", len(r.lines), " ", strings.Join(r.categories(true), ","), " ", r.original())
+	}
+	return compareRows(s, "orders", id, want)
+}
+
+// compareRows compares all rows of a customer in a table, printed.
+func compareRows(s *Store, table, id string, want map[string]string) error {
+	got := map[string]string{}
+	for k, r := range s.Tables[table] {
+		if r.Get("customer_id").Text == id && !r.Deleted {
+			got[k] = printed(&r)
+		}
+	}
+	for k, w := range want {
+		if got[k] != w {
+			return fmt.Errorf("%s: got %q, want %q", table, got[k], w)
+		}
+	}
+	for k, g := range got {
+		if want[k] == "" {
+			return fmt.Errorf("%s: %q should not be there", table, g)
+		}
+	}
+	return nil
+}
+
+func printed(r *Row) string {
+	var parts []string
+	for i, c := range r.Cells {
+		if r.Table.Columns[i].Name != "partition" {
+			parts = append(parts, c.String())
+		}
+	}
+	return strings.Join(parts, " ")
+}
+
+func (o *Oracle) compareTransitions(s *Store, id string) error {
+	want := map[string]string{}
+	for i := range o.courses {
+		l := o.courses[i].lifecycle
+		for at, t := range o.courses[i].transitions {
+			from := ""
+			if t.from != "" {
+				from = l.Churned(t.from)
+			}
+			want[fmt.Sprintf("%s|%s|%d|", l.ID(), id, at)] = fmt.Sprint(l.ID(), " ", id, " ", at, " ", t.from, " ", t.to, " ", from, " ", l.Churned(t.to),
+				" ", t.cause, " ", t.rule, " ", t.cycle, " ", l.Version(), " ", o.Artefact.Version)
+		}
+	}
+	return compareRows(s, "phase_transitions", id, want)
+}
