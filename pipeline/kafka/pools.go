@@ -76,3 +76,11 @@ func (l *freeList[T]) put(s []T) {
 		l.held += cap(s)
 	}
 }
+
+// turn is a lock for who waits for brokers while holding it: a mutex is for moments.
+type turn chan struct{}
+
+func newTurn() turn { return make(turn, 1) }
+
+func (t turn) take() { t <- struct{}{} }
+func (t turn) give() { <-t }

@@ -87,7 +87,8 @@ type Runner struct {
 
 	partitions int // of the topic
 
-	telling sync.Mutex // of what the group is told: by the watch, and by sessions that end
+	telling turn     // of what the group is told: by the watch, and by sessions that end
+	id      [16]byte // of the topic, under telling; zero until it is needed
 
 	cancel context.CancelFunc // ends Run
 	wg     conc.WaitGroup     // of sessions
@@ -114,7 +115,7 @@ func New(o Options, d Deps) (*Runner, error) {
 	}
 	r := &Runner{
 		guard: newGuard(o.Stall),
-		o:     o, d: d, sessions: map[int32]*session{}, restores: make(chan struct{}, o.Restores), cancel: func() {},
+		o:     o, d: d, telling: newTurn(), sessions: map[int32]*session{}, restores: make(chan struct{}, o.Restores), cancel: func() {},
 	}
 	r.metrics = newMetrics(r)
 	return r, nil

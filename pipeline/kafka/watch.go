@@ -9,7 +9,6 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -94,8 +93,8 @@ func (r *Runner) notes(ctx context.Context, sessions []*session) (map[int32]note
 			notes[p] = n
 		}
 	}
-	r.telling.Lock()
-	defer r.telling.Unlock()
+	r.telling.take()
+	defer r.telling.give()
 	for _, s := range sessions {
 		if s.earlier == nil {
 			n := notes[s.partition]
@@ -142,9 +141,6 @@ func (r *Runner) askEnds(ctx context.Context, sessions []*session) {
 }
 
 func firstCommitError(resp *kmsg.OffsetCommitResponse) error {
-	if resp == nil {
-		return nil
-	}
 	for i := range resp.Topics {
 		for k := range resp.Topics[i].Partitions {
 			if err := kerr.ErrorForCode(resp.Topics[i].Partitions[k].ErrorCode); err != nil {
@@ -158,9 +154,9 @@ func firstCommitError(resp *kmsg.OffsetCommitResponse) error {
 // commitOffsets tells the group how far sessions have come, for lag tools, and their notes. Positions do not depend on
 // it, so a coordinator that is slow to answer is not waited for.
 func (r *Runner) commitOffsets(sessions []*session) {
-	r.telling.Lock()
-	defer r.telling.Unlock()
-	offsets, notes := map[int32]kgo.EpochOffset{}, map[int32]string{}
+	r.telling.take()
+	defer r.telling.give()
+	var offsets []kmsg.OffsetCommitRequestTopicPartition
 	for _, s := range sessions {
 		at, own := s.committed.Load(), s.note.Load()
 		if at < 0 || own == nil || r.tells() && s.earlier == nil { // what the owner before knew would be lost
@@ -171,35 +167,56 @@ func (r *Runner) commitOffsets(sessions []*session) {
 			n.judged = b.judged
 		}
 		if text := n.text(); at != s.told || text != s.noted {
-			offsets[s.partition], notes[s.partition] = kgo.EpochOffset{Epoch: -1, Offset: at}, text
+			o := kmsg.NewOffsetCommitRequestTopicPartition()
+			o.Partition, o.Offset, o.Metadata = s.partition, at, &text
+			offsets = append(offsets, o)
 			s.told, s.noted = at, text
 		}
 	}
 	if len(offsets) == 0 {
 		return
 	}
+	if err := r.commit(offsets); err != nil {
+		r.d.Log.Debug("commit group offsets", "error", err)
+		for _, s := range sessions { // tell them again
+			s.told = -1
+		}
+	}
+}
+
+// commit commits group offsets as a member of the present generation. It does so by itself: the client library lets no
+// commit begin while it joins the group, for as long as that takes, and a commit in vain costs nothing here.
+func (r *Runner) commit(offsets []kmsg.OffsetCommitRequestTopicPartition) error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	ctx = kgo.PreCommitFnContext(ctx, func(req *kmsg.OffsetCommitRequest) error {
-		for i := range req.Topics {
-			for k := range req.Topics[i].Partitions {
-				p := &req.Topics[i].Partitions[k]
-				p.Metadata = kmsg.StringPtr(notes[p.Partition])
-			}
+	req := kmsg.NewPtrOffsetCommitRequest()
+	req.Group = r.o.Group
+	req.MemberID, req.Generation = r.group.GroupMetadata()
+	if r.o.InstanceID != "" {
+		req.InstanceID = &r.o.InstanceID
+	}
+	topic := kmsg.NewOffsetCommitRequestTopic()
+	topic.Topic, topic.Partitions = r.o.Topic, offsets
+	var err error
+	if topic.TopicID, err = r.topicID(ctx); err != nil {
+		return err
+	}
+	req.Topics = append(req.Topics, topic)
+	resp, err := req.RequestWith(ctx, r.group)
+	if err != nil {
+		return err
+	}
+	return firstCommitError(resp)
+}
+
+// topicID returns the id by which newer brokers want topics to be named.
+func (r *Runner) topicID(ctx context.Context) ([16]byte, error) {
+	if r.id == [16]byte{} {
+		topics, err := kadm.NewClient(r.group).ListTopics(ctx, r.o.Topic)
+		if err != nil {
+			return r.id, err
 		}
-		return nil
-	})
-	r.group.CommitOffsetsSync(ctx, map[string]map[int32]kgo.EpochOffset{r.o.Topic: offsets},
-		func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, err error) {
-			if err == nil {
-				err = firstCommitError(resp)
-			}
-			if err == nil {
-				return
-			}
-			r.d.Log.Debug("commit group offsets", "error", err)
-			for _, s := range sessions { // tell them again
-				s.told = -1
-			}
-		})
+		r.id = topics[r.o.Topic].ID
+	}
+	return r.id, nil
 }

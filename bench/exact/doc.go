@@ -1,0 +1,12 @@
+// Package exact holds the promise of the pipeline against chance: whatever happens to the events on their way, to the
+// processes, to the brokers and to ClickHouse, final rows and dead letters are those of the oracle.
+//
+// A seed is a world: a random history (bench/oracle) played into 1 to 8 partitions of a broker, members of the consumer
+// group that run the real Runner, client and Task over it, a store that takes rows as ClickHouse does, and a plan of what
+// goes wrong. It runs in a testing/synctest bubble: the broker is kfake behind a virtual network, and time passes at
+// once, so that a seed with minutes of outages takes a fraction of a second.
+//
+//	make exact SEEDS=10000
+//
+// What a seed cannot vary (kill -9, SIGSTOP, the real engine, Apache Kafka) is tested in cmd/zyklus.
+package exact

@@ -1,0 +1,79 @@
+package exact
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// result is the sum over all seeds.
+var result struct {
+	sync.Mutex
+	tally
+	seeds, differences int
+}
+
+// TestMain prints the sum as the last line.
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if r := &result; r.seeds > 0 {
+		fmt.Printf("seeds=%d events=%d crashes=%d rebalances=%d outages=%d permutations=%d rows=%d differences=%d\n",
+			r.seeds, r.events, r.crashes, r.rebalances, r.outages, r.permutations, r.rows, r.differences)
+	}
+	os.Exit(code)
+}
+
+// TestExact plays the worlds of seeds. ZYKLUS_SEEDS says how many, ZYKLUS_SEED the first one.
+func TestExact(t *testing.T) {
+	first, count := number("ZYKLUS_SEED", 1), number("ZYKLUS_SEEDS", 20)
+	var next atomic.Int64
+	began := time.Now()
+	for range min(runtime.GOMAXPROCS(0), count) {
+		t.Run("seeds", func(t *testing.T) {
+			t.Parallel()
+			for n := int(next.Add(1)); n <= count; n = int(next.Add(1)) {
+				one(t, uint64(first+n-1))
+				if n%500 == 0 && n < count {
+					fmt.Printf("%d of %d seeds, %d differences, %v\n", n, count, differences(), time.Since(began).Round(time.Second))
+				}
+			}
+		})
+	}
+}
+
+func differences() int {
+	result.Lock()
+	defer result.Unlock()
+	return result.differences
+}
+
+// one plays the world of a seed.
+func one(t *testing.T, seed uint64) {
+	var w *world
+	var err error
+	watch := time.AfterFunc(2*time.Minute, func() { panic(fmt.Sprintf("seed %d stands still", seed)) })
+	synctest.Test(t, func(*testing.T) { w, err = play(seed) })
+	watch.Stop()
+	result.Lock()
+	defer result.Unlock()
+	result.seeds++
+	result.add(w.tally)
+	if err != nil {
+		result.differences++
+		t.Errorf("seed %d: %v\n%s\n%v\nagain: ZYKLUS_SEED=%[1]d ZYKLUS_SEEDS=1 go test ./bench/exact", seed, err, strings.Join(w.story, "\n"), w.history)
+	}
+}
+
+func number(name string, otherwise int) int {
+	if n, err := strconv.Atoi(os.Getenv(name)); err == nil {
+		return n
+	}
+	return otherwise
+}

@@ -1,0 +1,165 @@
+package exact
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"zyklus/pipeline"
+	"zyklus/pipeline/kafka"
+)
+
+// member is a process of the consumer group.
+type member struct {
+	w      *world
+	name   string
+	static bool
+	cable  *cable
+	cancel context.CancelFunc
+	done   chan struct{}
+	err    error
+
+	suspect  atomic.Bool // frozen or killed once: others may have taken over
+	leaving  bool        // it was told to stop
+	replaced bool        // another one with its instance id was started
+	worked   atomic.Bool // it was given partitions
+
+	mu   sync.Mutex
+	step string // at which it is killed
+	left int    // steps until then
+}
+
+// start starts a member.
+func (w *world) start(name string, static bool) *member {
+	m := &member{w: w, name: name, static: static, cable: newCable(&w.network), done: make(chan struct{})}
+	o := w.options
+	o.ClientID = name
+	if static {
+		o.InstanceID = name
+	}
+	o.Client = append(o.Client[:len(o.Client):len(o.Client)], kgo.Dialer(m.cable.dial))
+	ctx, cancel := context.WithCancel(w.ctx)
+	m.cancel = cancel
+	r, err := kafka.New(o, kafka.Deps{
+		Sink:       sink{w.db, m},
+		NewTask:    func(topic string, p int32) kafka.Task { return &task{pipeline.NewTask(w.job, topic, p), m} },
+		NewDecoder: func() kafka.Decoder { return decoder{} },
+		Now:        w.now, Log: slog.New(&scribe{w: w, m: m, attrs: name + " "}), Crash: m.at,
+	})
+	if err != nil {
+		panic(err)
+	}
+	go func() {
+		defer close(m.done)
+		m.err = r.Run(ctx)
+	}()
+	return m
+}
+
+// task tells its member where it is.
+type task struct {
+	*pipeline.Task
+	m *member
+}
+
+func (t *task) Restore(key, value []byte) error {
+	t.m.at("restoring")
+	return t.Task.Restore(key, value)
+}
+
+func (t *task) Drain(max int) bool {
+	before := t.Stats().Fired
+	more := t.Task.Drain(1)
+	for n := 1; more && n < max; n++ {
+		more = t.Task.Drain(1)
+	}
+	if t.Stats().Fired != before {
+		t.m.at("fired")
+	}
+	return more
+}
+
+// steps are where a member can be killed.
+var steps = []string{"restoring", "fired", "encoded", "produced", "committed", "written"}
+
+// arm kills the member the nth time that it comes to a step.
+func (m *member) arm(step string, n int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.step, m.left = step, n
+}
+
+// at is called at each step.
+func (m *member) at(step string) {
+	m.mu.Lock()
+	hit := m.step == step
+	if hit {
+		m.left--
+		hit = m.left < 0
+	}
+	m.mu.Unlock()
+	if hit {
+		m.w.tell("%s is killed at %s", m.name, step)
+		m.kill()
+	}
+}
+
+// kill ends the member as kill -9 does: nothing leaves it any more.
+func (m *member) kill() {
+	if m.suspect.Store(true); !m.dead() {
+		m.w.count(func(t *tally) { t.crashes++ })
+	}
+	m.cable.kill()
+	m.cancel()
+}
+
+func (m *member) dead() bool { return m.cable.isCut() }
+
+// wrong reports whether the member, which has ended, should not have.
+func (m *member) wrong() bool {
+	// A start while a broker is away ends with an error: what runs it tries again.
+	return m.err != nil && m.worked.Load() && !m.dead() && !(m.replaced && strings.Contains(m.err.Error(), "instance id"))
+}
+
+func (m *member) declaredDead() bool { return m.suspect.Load() }
+
+// freeze stops the member for a while, as SIGSTOP and SIGCONT do.
+func (m *member) freeze(d time.Duration) {
+	m.suspect.Store(true)
+	m.cable.freeze()
+	m.w.ghosts.Go(func() {
+		_ = wait(m.w.ctx, d)
+		m.cable.thaw()
+	})
+}
+
+// gone reports whether the member has ended.
+func (m *member) gone() bool {
+	select {
+	case <-m.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// decoder reads what the world writes: the customer is the key, "bad" is no event.
+type decoder struct{}
+
+func (decoder) Decode(r *pipeline.Record, e *pipeline.Event) error {
+	if bytes.HasPrefix(r.Value, []byte("bad")) {
+		return &pipeline.RecordError{Kind: pipeline.ErrNotJSON, Cause: "is bad"}
+	}
+	if err := pipeline.DecodeEvent(r.Value, e); err != nil {
+		panic(fmt.Sprintf("BUG: %x: %v", r.Value, err))
+	}
+	e.Customer = r.Key
+	return nil
+}

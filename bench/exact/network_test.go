@@ -1,0 +1,169 @@
+package exact
+
+import (
+	"context"
+	"net"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+)
+
+// errCut is what a member sees whose network is cut.
+var errCut error = &net.OpError{Op: "dial", Net: "tcp", Err: syscall.EHOSTUNREACH}
+
+// network is the virtual one with all cables to it.
+type network struct {
+	kfake.VirtualNetwork
+
+	mu     sync.Mutex
+	cables []*cable
+}
+
+// end closes all connections to an address, as a broker does that dies.
+func (n *network) end(addr string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, c := range n.cables {
+		c.end(addr)
+	}
+}
+
+// cable is how a member reaches the rest of the world. It can be frozen, as by SIGSTOP, and cut for good, as by kill -9.
+type cable struct {
+	net *network
+
+	mu     sync.Mutex
+	thawed chan struct{} // closed while nothing is frozen
+	cut    chan struct{} // closed once it is cut
+	conns  []*wire
+}
+
+func newCable(n *network) *cable {
+	c := &cable{net: n, thawed: make(chan struct{}), cut: make(chan struct{})}
+	close(c.thawed)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.cables = append(n.cables, c)
+	return c
+}
+
+// end closes the connections to an address.
+func (c *cable) end(addr string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.conns = slices.DeleteFunc(c.conns, func(w *wire) bool {
+		if w.addr == addr {
+			_ = w.Close()
+		}
+		return w.addr == addr
+	})
+}
+
+// pass waits while the cable is frozen.
+func (c *cable) pass() error {
+	c.mu.Lock()
+	thawed := c.thawed
+	c.mu.Unlock()
+	select {
+	case <-c.cut:
+		return errCut
+	default:
+	}
+	select {
+	case <-c.cut:
+		return errCut
+	case <-thawed:
+		return nil
+	}
+}
+
+func (c *cable) freeze() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	select {
+	case <-c.thawed:
+		c.thawed = make(chan struct{})
+	default: // it is frozen
+	}
+}
+
+func (c *cable) thaw() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	select {
+	case <-c.thawed:
+	default:
+		close(c.thawed)
+	}
+}
+
+// kill cuts the cable: connections end, and none is made any more.
+func (c *cable) kill() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.isCut() {
+		return
+	}
+	close(c.cut)
+	for _, conn := range c.conns {
+		_ = conn.Close()
+	}
+}
+
+func (c *cable) isCut() bool {
+	select {
+	case <-c.cut:
+		return true
+	default:
+		return false
+	}
+}
+
+func (c *cable) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	if err := c.pass(); err != nil {
+		return nil, err
+	}
+	conn, err := c.net.DialContext(ctx, network, addr)
+	if err != nil {
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.isCut() {
+		_ = conn.Close()
+		return nil, errCut
+	}
+	w := &wire{conn, c, addr}
+	c.conns = append(c.conns, w)
+	return w, nil
+}
+
+// latency of a request.
+const latency = 300 * time.Microsecond
+
+// wire is a connection over a cable.
+type wire struct {
+	net.Conn
+	cable *cable
+	addr  string
+}
+
+func (w *wire) Read(b []byte) (int, error) {
+	n, err := w.Conn.Read(b)
+	if cut := w.cable.pass(); cut != nil {
+		return 0, cut
+	}
+	return n, err
+}
+
+// Write takes a moment: with no time between question and answer, who asks again at once would ask for ever.
+func (w *wire) Write(b []byte) (int, error) {
+	time.Sleep(latency)
+	if err := w.cable.pass(); err != nil {
+		return 0, err
+	}
+	return w.Conn.Write(b)
+}
