@@ -54,7 +54,7 @@ func (o *Options) newFeed(d *Deps, opts ...kgo.Opt) (*feed, error) {
 		return nil, err
 	}
 	return &feed{
-		cl: cl, topic: o.Topic, maxPoll: o.MaxPoll, now: d.Now, log: d.Log,
+		cl: cl, topic: o.Topic, maxPoll: o.MaxPoll, now: (&steadyClock{now: d.Now}).read, log: d.Log,
 		room: make(chan struct{}, 1), inboxes: map[int32]*inbox{}, wake: func() {},
 	}, nil
 }

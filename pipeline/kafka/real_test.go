@@ -28,10 +28,14 @@ type realLab struct {
 	*lab
 	job   *pipeline.Job
 	now   atomic.Int64 // Unix milliseconds
+	wrong atomic.Int64 // how far the Runner's wall clock is ahead of it, milliseconds
 	rows  *rowSink
 	parts int32
 	out   *kgo.Client
 	reads codec.Options
+
+	written int64
+	read    atomic.Int64 // records that a Runner has taken from the topic
 }
 
 const (
@@ -82,16 +86,39 @@ func (l *realLab) start(change ...func(*Options, *Deps)) *running {
 	l.t.Helper()
 	return l.run(append([]func(*Options, *Deps){func(_ *Options, d *Deps) {
 		d.Sink, d.Job = l.rows, l.job
-		d.Now = func() time.Time { return time.UnixMilli(l.now.Load()) }
+		d.Now = func() time.Time { return time.UnixMilli(l.now.Load() + l.wrong.Load()) }
 		d.NewTask = func(topic string, partition int32) Task { return pipeline.NewTask(l.job, topic, partition) }
 		d.NewDecoder = func() Decoder {
 			decoder, err := codec.NewSegment(l.reads)
 			if err != nil {
 				panic(err)
 			}
-			return decoder
+			return countingDecoder{decoder, &l.read}
 		}
 	}}, change...)...)
+}
+
+// countingDecoder counts what it is given.
+type countingDecoder struct {
+	Decoder
+	read *atomic.Int64
+}
+
+func (d countingDecoder) Decode(r *pipeline.Record, e *pipeline.Event) error {
+	defer d.read.Add(1)
+	return d.Decoder.Decode(r, e)
+}
+
+// caughtUp waits until the one Runner that there ever was has read all that was written: else the wall clock of what it
+// reads would be a later one.
+func (l *realLab) caughtUp() {
+	l.t.Helper()
+	eventually(l.t, "all is read", func() error {
+		if n := l.read.Load(); n < l.written {
+			return fmt.Errorf("%d of %d", n, l.written)
+		}
+		return nil
+	})
 }
 
 // happening is one event as its source writes it.
@@ -154,6 +181,7 @@ func (l *realLab) write(e happening) {
 	l.t.Helper()
 	rec := &kgo.Record{Topic: l.o.Topic, Partition: int32(xxhash.Sum64String(e.customer) % uint64(l.parts)), Key: []byte(e.customer), Value: []byte(e.value)}
 	must(l.t, l.out.ProduceSync(l.t.Context(), rec).FirstErr())
+	l.written++
 }
 
 // heartbeat says in every partition how far time has come.
@@ -162,14 +190,16 @@ func (l *realLab) heartbeat(at int64) {
 	for p := range l.parts {
 		value := fmt.Appendf(nil, `{"type":"heartbeat","timestamp":%q}`, stampOf(at))
 		must(l.t, l.out.ProduceSync(l.t.Context(), &kgo.Record{Topic: l.o.Topic, Partition: p, Value: value}).FirstErr())
+		l.written++
 	}
 }
 
-// await sets the wall clock and waits until all partitions have come to an instant, with all rows.
+// await sets the wall clock, which goes on, and waits until all partitions have come to an instant, with all rows.
 func (l *realLab) await(now, clock int64) {
 	l.t.Helper()
 	l.now.Store(now)
 	eventually(l.t, "rows up to "+stampOf(clock), func() error {
+		l.now.Add(1)
 		clocks := l.rows.column("checkpoints", "clock")
 		if len(clocks) != int(l.parts) || slices.Min(clocks) < clock {
 			return fmt.Errorf("clocks are %v", clocks)
@@ -186,6 +216,7 @@ type rowSink struct {
 }
 
 type storedRow struct {
+	table   *pipeline.Table
 	cells   []string // without version and is_deleted
 	version int64
 	deleted bool
@@ -204,7 +235,7 @@ func (s *rowSink) Write(_ context.Context, b *pipeline.Batch) error {
 			s.tables[rows.Table.Name] = m
 		}
 		for _, r := range readRows(rows) {
-			key := r.key(rows.Table)
+			key := r.key()
 			old, ok := m[key]
 			if ok && old.version == r.version && (!slices.Equal(old.cells, r.cells) || old.deleted != r.deleted) {
 				s.faults = append(s.faults, fmt.Sprintf("%s %s: two rows of version %d", rows.Table.Name, key, r.version))
@@ -239,15 +270,16 @@ func readRows(rows *pipeline.Rows) []storedRow {
 		}
 	}
 	for i := range out {
+		out[i].table = rows.Table
 		out[i].version, out[i].deleted = rows.Data[n].Ints[i], rows.Data[n+1].Ints[i] != 0
 	}
 	return out
 }
 
-func (r *storedRow) key(t *pipeline.Table) string {
+func (r *storedRow) key() string {
 	var parts []string
-	for _, k := range t.Key {
-		i := slices.IndexFunc(t.Columns, func(c pipeline.Column) bool { return c.Name == k })
+	for _, k := range r.table.Key {
+		i := slices.IndexFunc(r.table.Columns, func(c pipeline.Column) bool { return c.Name == k })
 		parts = append(parts, r.cells[i])
 	}
 	return strings.Join(parts, "|")
@@ -265,29 +297,29 @@ func (s *rowSink) Version(_ context.Context, _ string, partition int32) (newest 
 	return newest, nil
 }
 
-var realColumns = sync.OnceValue(func() map[string]*pipeline.Table {
-	j, err := pipeline.NewJob(pipeline.Options{Operators: operators.All(), Lateness: time.Minute})
-	if err != nil {
-		panic(err)
-	}
-	tables := map[string]*pipeline.Table{}
-	for _, t := range j.Tables() {
-		tables[t.Name] = t
-	}
-	return tables
-})
-
-// column returns the numbers in a column that does not depend on the job, of all rows that are not withdrawn.
+// column returns the numbers in a column, of all rows that are not withdrawn.
 func (s *rowSink) column(table, column string) (values []int64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	i := slices.IndexFunc(realColumns()[table].Columns, func(c pipeline.Column) bool { return c.Name == column })
-	for _, r := range s.tables[table] {
-		if !r.deleted {
-			values = append(values, number([]byte(r.cells[i])))
-		}
+	for _, cells := range s.pick(table, column) {
+		values = append(values, number([]byte(cells[0])))
 	}
 	return values
+}
+
+// pick returns some columns of all rows that are not withdrawn.
+func (s *rowSink) pick(table string, columns ...string) (rows [][]string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range s.tables[table] {
+		if r.deleted {
+			continue
+		}
+		var cells []string
+		for _, c := range columns {
+			cells = append(cells, r.cells[slices.IndexFunc(r.table.Columns, func(o pipeline.Column) bool { return o.Name == c })])
+		}
+		rows = append(rows, cells)
+	}
+	return rows
 }
 
 // dump returns the rows of a table that are not withdrawn, sorted, one line each.
