@@ -298,10 +298,13 @@ type lab struct {
 	produced map[string]int64
 }
 
-func newLab(t *testing.T, partitions int32) *lab {
+func newLab(t *testing.T, partitions int32) *lab { return newLabOf(t, 1, partitions) }
+
+// newLabOf is newLab with several brokers.
+func newLabOf(t *testing.T, brokers int, partitions int32) *lab {
 	t.Helper()
 	cluster, err := kfake.NewCluster(
-		kfake.NumBrokers(1), kfake.GroupMinSessionTimeout(100*time.Millisecond),
+		kfake.NumBrokers(brokers), kfake.GroupMinSessionTimeout(100*time.Millisecond),
 		kfake.BrokerConfigs(map[string]string{"group.consumer.heartbeat.interval.ms": "50"}),
 	)
 	if err != nil {
