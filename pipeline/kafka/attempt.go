@@ -356,7 +356,9 @@ func (a *attempt) believable(rec *kgo.Record) int64 {
 // tick moves the clock, if the partition is caught up, and shows the Task's figures. A target is kept until it is
 // reached: under steady load the newest end is always a little ahead.
 func (a *attempt) tick() {
-	if end := a.s.end.Load(); a.target == nil && end != nil && end.at > a.reached {
+	if end := a.s.end.Load(); end != nil && !end.topic.Is(a.task.TopicID()) {
+		a.inbox.fail(errAnew) // sooner than by a fetch, and the end of another topic moves no clock
+	} else if a.target == nil && end != nil && end.at > a.reached {
 		a.target = end
 	}
 	if b := a.s.bounds.Load(); b != a.bounds {

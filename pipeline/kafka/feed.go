@@ -160,22 +160,29 @@ func (f *feed) pauseBlocked() {
 // deliver hands what was polled to the inboxes.
 func (f *feed) deliver(fs kgo.Fetches) {
 	at := f.now().UnixMilli()
-	fs.EachTopic(func(t kgo.FetchTopic) {
-		for i := range t.Partitions {
-			p := &t.Partitions[i]
-			in := f.inboxes[p.Partition]
-			if in == nil || t.Topic != f.topic {
-				continue // injected error without a partition, or fetched before it was removed
-			}
-			switch {
-			case !in.topic.Is(t.TopicID):
-				in.fail(errAnew)
-			case len(p.Records) > 0:
-				in.put(fetched{records: p.Records, bytes: size(p.Records), at: at})
-			}
-			f.heed(in, p)
+	for i := range fs { // not EachTopic, which takes the id of one broker's answer for all
+		for k := range fs[i].Topics {
+			f.sort(&fs[i].Topics[k], at)
 		}
-	})
+	}
+}
+
+// sort hands what one broker has answered to the inboxes.
+func (f *feed) sort(t *kgo.FetchTopic, at int64) {
+	for i := range t.Partitions {
+		p := &t.Partitions[i]
+		in := f.inboxes[p.Partition]
+		if in == nil || t.Topic != f.topic {
+			continue // injected error without a partition, or fetched before it was removed
+		}
+		switch {
+		case !in.topic.Is(t.TopicID):
+			in.fail(errAnew)
+		case len(p.Records) > 0:
+			in.put(fetched{records: p.Records, bytes: size(p.Records), at: at})
+		}
+		f.heed(in, p)
+	}
 }
 
 // errAnew says that the topic is not the one any more that the position is of.
