@@ -216,7 +216,8 @@ func (t *Task) markDirty(slot uint32) {
 func (t *Task) appendMeta(dst []byte) []byte {
 	return (&Meta{
 		Lineage: t.lineage, Number: t.number, Acked: t.acked, Position: t.position, Clock: t.clock, Heard: t.heard,
-		Digest: t.job.digest, Watermark: t.watermark, Rekeyed: t.job.rekeyed, Hold: t.hold, Channels: t.channels,
+		Digest: t.job.digest, Watermark: t.watermark, Topic: t.source,
+		Rekeyed: t.job.rekeyed, Hold: t.hold, Channels: t.channels,
 	}).append(dst)
 }
 
@@ -240,7 +241,7 @@ func (t *Task) readMeta(value []byte) error {
 		return err
 	}
 	t.lineage, t.number, t.acked = m.Lineage, m.Number, m.Acked
-	t.position, t.clock, t.heard = m.Position, m.Clock, m.Heard
+	t.position, t.clock, t.heard, t.source = m.Position, m.Clock, m.Heard, m.Topic
 	if m.Digest != t.job.digest {
 		return fmt.Errorf("the state was written under other lifecycles, another artefact or another time zone; "+
 			"run with those, begin a new lineage with zyklus admin rebuild, or start again with a new group and database (digest %x, now %x)", m.Digest, t.job.digest)

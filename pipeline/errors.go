@@ -32,6 +32,7 @@ const (
 	ErrOrderTooOld                   // an order older than the ledger remembers: it cannot be told from a repeat
 	ErrNotRekeyed                    // a record of the events' topic that the re-keying stage cannot have written
 	ErrMapping                       // an expression of the mapping that has no value for the record
+	ErrRecordsLost                   // records that the topic lost before they were read; the letter stands for all of them
 	errorKindCount
 )
 
@@ -43,7 +44,7 @@ var errorKindNames = [errorKindCount]string{
 	"time_format", "time_too_old", "time_in_future", "no_order_id", "no_amount", "negative_amount",
 	"amount_out_of_range", "unknown_currency", "currency_without_rate", "id_too_long", "order_unknown", "order_too_old",
 	"not_rekeyed",
-	"mapping",
+	"mapping", "records_lost",
 }
 
 // String returns the kind's stable name.

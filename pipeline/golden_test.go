@@ -29,6 +29,7 @@ func TestRecordLayout(t *testing.T) {
 func recordLayout(t *testing.T, job *pipeline.Job, file string) {
 	t.Helper()
 	task := pipeline.NewTask(job, "events", 3)
+	task.SetTopicID(pipeline.TopicID{0: 0xa1, 15: 0xaf})
 	at := time.Date(2024, 3, 1, 10, 0, 0, 0, time.UTC).UnixMilli()
 	send := func(e pipeline.Event) {
 		e.Customer, e.Known = []byte("anna"), true

@@ -2,17 +2,25 @@ package pipeline
 
 import "fmt"
 
-const metaFormat = 2
+const metaFormat = 3
+
+// TopicID identifies a topic as the brokers do: one that is deleted and created again gets another. Zero is unknown, as
+// of brokers that know none.
+type TopicID [16]byte
+
+// Is reports whether two ids may be of the same topic: one that is unknown may be.
+func (t TopicID) Is(o TopicID) bool { return t == o || t == TopicID{} || o == TopicID{} }
 
 // Meta is the partition's own record in the changelog, the last one of each checkpoint.
 type Meta struct {
-	Lineage, Number uint64 // of the checkpoint
-	Acked           int64  // version up to which the sink had everything
-	Position        int64  // offset of the next record to read; -1 for the start of the topic
-	Clock           int64  // Unix milliseconds
-	Heard           int64  // instant up to which all timers have fired, Unix milliseconds
-	Digest          uint64 // of lifecycles, artefact and time zone; see Job.Fits
-	Watermark       int64  // Unix milliseconds; see Job.Watermark
+	Lineage, Number uint64  // of the checkpoint
+	Acked           int64   // version up to which the sink had everything
+	Position        int64   // offset of the next record to read; -1 for the start of the topic
+	Clock           int64   // Unix milliseconds
+	Heard           int64   // instant up to which all timers have fired, Unix milliseconds
+	Digest          uint64  // of lifecycles, artefact and time zone; see Job.Fits
+	Watermark       int64   // Unix milliseconds; see Job.Watermark
+	Topic           TopicID // that Position is an offset of
 	// Of a Task behind the re-keying stage: what it has heard of the channels, and the hold that follows.
 	Rekeyed  bool
 	Hold     Hold
@@ -28,6 +36,7 @@ func (m *Meta) append(dst []byte) []byte {
 	dst = AppendUint(dst, uint64(m.Acked))
 	dst = AppendInt(AppendInt(AppendInt(dst, m.Position), m.Clock), m.Heard)
 	dst = AppendInt(AppendUint64(dst, m.Digest), m.Watermark)
+	dst = append(dst, m.Topic[:]...)
 	dst = append(dst, byte(boolInt(m.Rekeyed)))
 	if m.Rekeyed {
 		dst = m.Channels.append(AppendInt(AppendInt(dst, m.Hold.Clock), m.Hold.Settled))
@@ -47,6 +56,9 @@ func ReadMeta(value []byte) (m Meta, err error) {
 	m.Digest = r.Uint64()
 	if format > 1 {
 		m.Watermark = r.Int()
+		if format > 2 {
+			m.Topic = r.topicID()
+		}
 		if m.Rekeyed = r.Byte() != 0; m.Rekeyed {
 			m.Hold = Hold{Clock: r.Int(), Settled: r.Int()}
 			m.Channels.read(&r)
@@ -56,6 +68,13 @@ func ReadMeta(value []byte) (m Meta, err error) {
 		return m, fmt.Errorf("%w: partition record out of range", errCorrupt)
 	}
 	return m, r.Err()
+}
+
+func (r *Reader) topicID() (id TopicID) {
+	for i := range id {
+		id[i] = r.Byte()
+	}
+	return id
 }
 
 // Watermark returns the watermark of the checkpoint. A record of format 1 has none, for it was the clock less the allowed
@@ -86,4 +105,40 @@ func ChangelogKey(key []byte) (customer []byte, err error) {
 		return key[1:], nil
 	}
 	return nil, fmt.Errorf("%w: changelog key of an unknown kind", errCorrupt)
+}
+
+// Place is where a partition's state stands in its topic, by the partition's own record in the changelog: that of a Task
+// or of a Rekeyer.
+type Place struct {
+	Topic    TopicID
+	Position int64 // offset of the next record to read; -1 for the start of the topic
+	Clock    int64 // Unix milliseconds
+	Version  int64 // of the checkpoint; 0 of a Rekeyer, which has no rows
+	Number   uint64
+}
+
+// ReadPlace decodes the value of a partition's own record.
+func ReadPlace(value []byte) (Place, error) {
+	if len(value) > 0 && value[0]&rekeyFormat != 0 {
+		m, err := readRekeyMeta(value)
+		return Place{Topic: m.topic, Position: m.position, Clock: m.clock, Number: m.number}, err
+	}
+	m, err := ReadMeta(value)
+	return Place{Topic: m.Topic, Position: m.Position, Clock: m.Clock, Version: m.Version(), Number: m.Number}, err
+}
+
+// MovePlace returns the change of a checkpoint that follows the one of value, a partition's own record, and differs from
+// it in its number and in where it stands alone.
+func MovePlace(value []byte, topic TopicID, position int64) (Change, error) {
+	c := Change{Key: []byte{metaKey}}
+	if len(value) > 0 && value[0]&rekeyFormat != 0 {
+		m, err := readRekeyMeta(value)
+		m.number, m.topic, m.position = m.number+1, topic, position
+		c.Value = m.append(nil)
+		return c, err
+	}
+	m, err := ReadMeta(value)
+	m.Number, m.Topic, m.Position = m.Number+1, topic, position
+	c.Value = m.append(nil)
+	return c, err
 }

@@ -198,6 +198,7 @@ type Rekeyer struct {
 	clock    int64
 	marked   int64 // clock of the last marker
 	hold     Hold
+	source   TopicID
 	position int64
 	number   uint64
 	moved    bool // position or hold has changed since then
@@ -230,6 +231,15 @@ func (r *Rekeyer) Position() int64 { return r.position }
 func (r *Rekeyer) SetPosition(next int64) {
 	r.moved = r.moved || next != r.position
 	r.position = next
+}
+
+// TopicID identifies the topic that Position is an offset of; zero if it is not known yet.
+func (r *Rekeyer) TopicID() TopicID { return r.source }
+
+// SetTopicID says of which topic positions are.
+func (r *Rekeyer) SetTopicID(id TopicID) {
+	r.moved = r.moved || id != r.source
+	r.source = id
 }
 
 // Version returns 0: a Rekeyer has no rows.
@@ -334,30 +344,58 @@ func (r *Rekeyer) Checkpoint() *Checkpoint {
 func (r *Rekeyer) Committed() { r.outputs, r.arena = r.outputs[:0], r.arena[:0] }
 
 func (r *Rekeyer) appendMeta(dst []byte) []byte {
-	dst = AppendUint(append(dst, rekeyFormat), r.number)
-	return AppendInt(AppendInt(dst, r.position), r.clock)
+	return (&rekeyMeta{number: r.number, position: r.position, clock: r.clock, topic: r.source}).append(dst)
 }
 
-// rekeyFormat tells the record of a Rekeyer from that of a Task.
-const rekeyFormat = 0x80
+// rekeyMeta is the partition's own record of a Rekeyer.
+type rekeyMeta struct {
+	number          uint64
+	position, clock int64
+	topic           TopicID
+}
+
+// The highest bit of the format tells the record of a Rekeyer from that of a Task.
+const (
+	rekeyFormat     = 0x80
+	lastRekeyFormat = 0x81 // with the topic's id
+)
+
+func (m *rekeyMeta) append(dst []byte) []byte {
+	dst = AppendUint(append(dst, lastRekeyFormat), m.number)
+	dst = AppendInt(AppendInt(dst, m.position), m.clock)
+	return append(dst, m.topic[:]...)
+}
+
+func readRekeyMeta(value []byte) (m rekeyMeta, err error) {
+	in := Reader{b: value}
+	f := in.Byte()
+	if f < rekeyFormat || f > lastRekeyFormat {
+		return m, fmt.Errorf("%w: a record of format %d is none of the re-keying stage", errCorrupt, f)
+	}
+	m.number, m.position, m.clock = in.Uint(), in.Int(), in.Int()
+	if f > rekeyFormat {
+		m.topic = in.topicID()
+	}
+	if in.Err() == nil && (m.position < -1 || !instant(m.clock)) {
+		return m, fmt.Errorf("%w: position or clock", errCorrupt)
+	}
+	return m, in.Err()
+}
 
 // Restore takes one record of the changelog.
 func (r *Rekeyer) Restore(key, value []byte) error {
 	if len(key) != 1 || key[0] != metaKey {
 		return fmt.Errorf("%w: changelog key of the re-keying stage", errCorrupt)
 	}
-	in := Reader{b: value}
-	if f := in.Byte(); f != rekeyFormat {
-		return fmt.Errorf("%w: a record of format %d is none of the re-keying stage", errCorrupt, f)
+	m, err := readRekeyMeta(value)
+	if err != nil {
+		return err
 	}
-	r.number, r.position, r.clock = in.Uint(), in.Int(), in.Int()
-	if in.Err() == nil && (r.position < -1 || !instant(r.clock)) {
-		return fmt.Errorf("%w: position or clock", errCorrupt)
-	}
+	r.number, r.position, r.clock, r.source = m.number, m.position, m.clock, m.topic
 	if r.o.Held {
 		r.hold = Hold{Clock: r.clock}
 	}
-	return in.Err()
+	return nil
 }
 
 // Restored ends the restoration.

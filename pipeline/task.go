@@ -29,6 +29,7 @@ type Task struct {
 	hold      Hold // in force
 	channels  Channels
 	heard     int64 // instant up to which all timers have fired, not later than clock
+	source    TopicID
 	position  int64
 	lineage   uint64
 	number    uint64 // last checkpoint made
@@ -106,6 +107,15 @@ func (t *Task) Position() int64 { return t.position }
 func (t *Task) SetPosition(next int64) {
 	t.moved = t.moved || next != t.position
 	t.position = next
+}
+
+// TopicID identifies the topic that Position is an offset of; zero if it is not known yet.
+func (t *Task) TopicID() TopicID { return t.source }
+
+// SetTopicID says of which topic positions are.
+func (t *Task) SetTopicID(id TopicID) {
+	t.moved = t.moved || id != t.source
+	t.source = id
 }
 
 // Version returns the version of the last checkpoint, 0 if there is none.

@@ -85,6 +85,7 @@ func (s *site) lag(ctx context.Context, now time.Time) (*lagReport, error) {
 	if err != nil {
 		r.note("without ClickHouse: %v", err)
 	}
+	r.noteLosses(ctx, s.kafka)
 	for i := range lags {
 		p := s.partitionLag(topic, &lags[i], now)
 		if m := lags[i].Meta; m != nil && !s.job.Fits(m) {
@@ -113,6 +114,7 @@ func (s *site) stageLags(ctx context.Context, r *lagReport) error {
 			return err
 		}
 		lags, err := admin.GroupLags(ctx)
+		r.noteLosses(ctx, admin)
 		admin.Close()
 		if err != nil {
 			return fmt.Errorf("source %s: %w", source.Name, err)
@@ -156,6 +158,21 @@ func (r *lagReport) note(format string, args ...any) {
 	r.Notices = append(r.Notices, fmt.Sprintf(format, args...))
 }
 
+// noteLosses says where the topic of a stage cannot be read on.
+func (r *lagReport) noteLosses(ctx context.Context, stage *kafka.Admin) {
+	places, err := stage.Places(ctx)
+	var losses []kafka.Loss
+	if err == nil {
+		losses, err = stage.Losses(ctx, places)
+	}
+	if err != nil {
+		r.note("whether %s has lost records cannot be told: %v", stage.Options().Topic, err)
+	}
+	for i := range losses {
+		r.note("%s partition %d %s: see zyklus admin accept-loss", stage.Options().Topic, losses[i].Partition, &losses[i])
+	}
+}
+
 // compare notes what keeps a partition from running.
 func (r *lagReport) compare(l *kafka.Lag, stored clickhouse.StoredCheckpoint) {
 	switch {
@@ -164,9 +181,6 @@ func (r *lagReport) compare(l *kafka.Lag, stored clickhouse.StoredCheckpoint) {
 	case stored.Version > l.Meta.Version():
 		r.note("the state of partition %d is older (%s) than its rows in ClickHouse (%s): the changelog was lost; run zyklus admin rebuild",
 			l.Partition, pipeline.VersionText(l.Meta.Version()), pipeline.VersionText(stored.Version))
-	case l.Meta.Position >= 0 && l.Meta.Position < l.Start:
-		r.note("partition %d has lost the records from offset %d to %d before they were read: run zyklus admin rebuild, or restore them",
-			l.Partition, l.Meta.Position, l.Start-1)
 	}
 }
 

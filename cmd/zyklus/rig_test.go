@@ -720,7 +720,7 @@ func versionName(v int64) string {
 
 // parseMeta reads the version and the position in a partition's own record of the changelog.
 func parseMeta(b []byte) (version, position int64, err error) {
-	if len(b) == 0 || b[0] != 2 {
+	if len(b) == 0 || b[0] != 3 {
 		return 0, 0, fmt.Errorf("partition record of another format: %x", b)
 	}
 	b = b[1:]

@@ -17,7 +17,7 @@ import (
 )
 
 // Admin answers questions about what a deployment keeps in Kafka, and changes it. It works beside the deployment's
-// processes and joins no group. Only ReplaceChangelog writes.
+// processes and joins no group. Only ReplaceChangelog and AcceptLosses write.
 type Admin struct {
 	o   Options
 	cl  *kgo.Client

@@ -144,20 +144,21 @@ func (o *Options) deny(err error) error {
 // transaction. What an aborted transaction left behind it makes the next look longer.
 const firstTail = 8
 
-// Metas returns the last partition's own record of each partition of the changelog: none for one without a checkpoint,
-// and none at all if there is no changelog.
-func (a *Admin) Metas(ctx context.Context) (map[int32]*pipeline.Meta, error) {
+// ownRecords returns the partitions' own records in the changelog, of those given or of all: none for one without a
+// checkpoint, and none at all if there is no changelog.
+func (a *Admin) ownRecords(ctx context.Context, partitions []int32) (map[int32][]byte, error) {
+	records := map[int32][]byte{}
 	have, err := a.adm.ListTopics(ctx, a.o.ChangelogTopic)
 	if err != nil {
 		return nil, a.o.explain(err)
 	}
-	metas := map[int32]*pipeline.Meta{}
 	if errors.Is(have[a.o.ChangelogTopic].Err, kerr.UnknownTopicOrPartition) {
-		return metas, nil
+		return records, nil
 	}
-	partitions, err := a.Partitions(ctx)
-	if err != nil {
-		return nil, err
+	if partitions == nil {
+		if partitions, err = a.Partitions(ctx); err != nil {
+			return nil, err
+		}
 	}
 	for tail := int64(firstTail); len(partitions) > 0; tail *= 16 {
 		starts, ends, err := a.bounds(ctx, a.o.ChangelogTopic, partitions)
@@ -165,31 +166,42 @@ func (a *Admin) Metas(ctx context.Context) (map[int32]*pipeline.Meta, error) {
 			return nil, err
 		}
 		err = a.Scan(ctx, Scan{Partitions: partitions, tail: tail, Each: func(p int32, key, value []byte) error {
-			return keepMeta(metas, p, key, value)
+			customer, err := pipeline.ChangelogKey(key)
+			if err == nil && customer == nil {
+				records[p] = clone(value)
+			}
+			return err
 		}})
 		if err != nil {
 			return nil, err
 		}
 		var missing []int32
 		for _, p := range partitions {
-			if metas[p] == nil && ends[p]-starts[p] > tail {
+			if records[p] == nil && ends[p]-starts[p] > tail {
 				missing = append(missing, p)
 			}
 		}
 		partitions = missing
 	}
-	return metas, nil
+	return records, nil
 }
 
-func keepMeta(metas map[int32]*pipeline.Meta, partition int32, key, value []byte) error {
-	if customer, err := pipeline.ChangelogKey(key); err != nil || customer != nil {
-		return err
+// Metas returns the last partition's own record of each partition of the changelog: none for one without a checkpoint,
+// and none at all if there is no changelog.
+func (a *Admin) Metas(ctx context.Context) (map[int32]*pipeline.Meta, error) {
+	records, err := a.ownRecords(ctx, nil)
+	if err != nil {
+		return nil, err
 	}
-	m, err := pipeline.ReadMeta(value)
-	if err == nil {
-		metas[partition] = &m
+	metas := map[int32]*pipeline.Meta{}
+	for p, value := range records {
+		m, err := pipeline.ReadMeta(value)
+		if err != nil {
+			return nil, fmt.Errorf("%s partition %d: %w", a.o.ChangelogTopic, p, err)
+		}
+		metas[p] = &m
 	}
-	return err
+	return metas, nil
 }
 
 // Sizes returns how many offsets partitions of the changelog span.

@@ -80,7 +80,7 @@ func (s *session) attempt() error {
 	}
 	a.writer = newWriter(s.hard, s.r.d.Sink)
 	defer a.writer.close()
-	a.inbox = s.r.feed.add(s.partition, a.position)
+	a.inbox = s.r.feed.add(s.partition, a.position, a.task.TopicID())
 	defer s.r.feed.remove(s.partition, a.inbox)
 	s.in(phaseRunning)
 	defer a.show()
@@ -141,29 +141,25 @@ func versionText(v int64) string {
 	return fmt.Sprintf("lineage %d checkpoint %d", lineage, number)
 }
 
-// startPosition returns the offset to read from and makes sure that the topic still holds it.
+// startPosition returns the offset to read from and makes sure that it is of this topic and that the topic holds it.
 func (a *attempt) startPosition() (int64, error) {
 	s, cl, topic := a.s, a.txn.cl, a.s.r.o.Topic
-	start, err := listOffset(s.soft, cl, topic, s.partition, atStart, uncommitted)
-	if err != nil {
-		return 0, s.denied(err)
-	}
-	end, err := listOffset(s.soft, cl, topic, s.partition, atEnd, uncommitted)
+	have, err := extentOf(s.soft, cl, topic, s.partition)
 	if err != nil {
 		return 0, s.denied(err)
 	}
 	position := a.task.Position()
 	a.s.committed.Store(position) // an idle partition tells its note, too
-	switch {
-	case position < 0:
-		a.task.SetPosition(start)
-		return start, nil
-	case position < start:
-		return 0, fatalf("%s partition %d has lost the records from offset %d to %d before they were read (retention too short or paused too long): run zyklus admin rebuild, or restore them",
-			topic, s.partition, position, start-1)
-	case position > end:
-		return 0, fatalf("%s partition %d ends at offset %d, state was built up to %d: the topic was created anew or lost records; use a new group, or run zyklus admin rebuild",
-			topic, s.partition, end, position)
+	place := pipeline.Place{Topic: a.task.TopicID(), Position: position, Clock: a.task.Stats().Clock}
+	if loss, lost := lossOf(s.partition, place, have); lost {
+		return 0, loss.advice(topic)
+	}
+	if have.topic != (pipeline.TopicID{}) {
+		a.task.SetTopicID(have.topic)
+	}
+	if position < 0 {
+		a.task.SetPosition(have.start)
+		return have.start, nil
 	}
 	return position, nil
 }
@@ -360,7 +356,9 @@ func (a *attempt) believable(rec *kgo.Record) int64 {
 // tick moves the clock, if the partition is caught up, and shows the Task's figures. A target is kept until it is
 // reached: under steady load the newest end is always a little ahead.
 func (a *attempt) tick() {
-	if end := a.s.end.Load(); a.target == nil && end != nil && end.at > a.reached {
+	if end := a.s.end.Load(); end != nil && !end.topic.Is(a.task.TopicID()) {
+		a.inbox.fail(errAnew) // sooner than by a fetch, and the end of another topic moves no clock
+	} else if a.target == nil && end != nil && end.at > a.reached {
 		a.target = end
 	}
 	if b := a.s.bounds.Load(); b != a.bounds {

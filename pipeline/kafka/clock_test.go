@@ -203,7 +203,7 @@ func TestFeed(t *testing.T) {
 	defer cancel()
 
 	l.produce(2000)
-	in := f.add(0, 0)
+	in := f.add(0, 0, pipeline.TopicID{})
 	eventually(t, "partition is paused", func() error {
 		in.mu.Lock()
 		defer in.mu.Unlock()
@@ -217,7 +217,7 @@ func TestFeed(t *testing.T) {
 	}
 	f.expect(t, in, 0, 1000)
 	f.remove(0, in)
-	in = f.add(0, 500)
+	in = f.add(0, 500, pipeline.TopicID{})
 	f.expect(t, in, 500, 2000)
 }
 

@@ -18,12 +18,18 @@ func (l *lab) project() (stop func() error) {
 	l.t.Helper()
 	p, err := DeadLetters(l.o, l.sink, l.log())
 	must(l.t, err)
-	ctx, cancel := context.WithCancel(context.Background())
-	var wg conc.WaitGroup
-	wg.Go(func() { err = p.Run(ctx) })
-	stop = func() error { cancel(); wg.Wait(); return err }
+	stop = runProjector(p)
 	l.t.Cleanup(func() { _ = stop() })
 	return stop
+}
+
+// runProjector runs a Projector until stop is called, which returns its error.
+func runProjector(p *Projector) (stop func() error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg conc.WaitGroup
+	var err error
+	wg.Go(func() { err = p.Run(ctx) })
+	return func() error { cancel(); wg.Wait(); return err }
 }
 
 func (l *lab) awaitLetters(n int) {

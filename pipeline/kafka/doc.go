@@ -18,6 +18,9 @@
 //     nothing; records come through a second client, the feed, which reads each partition from the exact offset that
 //     its Task names. Committed group offsets are written for lag tools and never read; their metadata carries what the
 //     members tell each other (note.go).
+//   - An offset is one of a topic with a certain id, which stands beside it in the state. A topic that was created anew is
+//     noticed at a start, by the watch, and on each fetch, however many records it holds. Where a topic cannot be read on
+//     from the position, the Runner ends; what to do is somebody's choice (loss.go, Admin.AcceptLosses).
 //   - A partition is caught up at an instant if everything that it held at that instant has been read. The Runner asks
 //     for the end of all its partitions several times a second and notes when it asked: once a Task has read up to
 //     that end, its clock may advance to the instant of the question, whatever came later. No guess about fetches in

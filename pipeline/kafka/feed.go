@@ -9,6 +9,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"zyklus/pipeline"
 )
 
 // patience is how long the feed waits for sessions with a full inbox before it pauses their partitions.
@@ -52,14 +54,14 @@ func (o *Options) newFeed(d *Deps, opts ...kgo.Opt) (*feed, error) {
 		return nil, err
 	}
 	return &feed{
-		cl: cl, topic: o.Topic, maxPoll: o.MaxPoll, now: d.Now, log: d.Log,
+		cl: cl, topic: o.Topic, maxPoll: o.MaxPoll, now: (&steadyClock{now: d.Now}).read, log: d.Log,
 		room: make(chan struct{}, 1), inboxes: map[int32]*inbox{}, wake: func() {},
 	}, nil
 }
 
-// add begins to read a partition at an offset, into a new inbox.
-func (f *feed) add(partition int32, offset int64) *inbox {
-	in := newInbox(f.maxPoll, f.room)
+// add begins to read a partition at an offset of the topic with that id, into a new inbox.
+func (f *feed) add(partition int32, offset int64, topic pipeline.TopicID) *inbox {
+	in := newInbox(topic, f.maxPoll, f.room)
 	f.send(command{partition: partition, inbox: in, offset: offset})
 	return in
 }
@@ -158,22 +160,43 @@ func (f *feed) pauseBlocked() {
 // deliver hands what was polled to the inboxes.
 func (f *feed) deliver(fs kgo.Fetches) {
 	at := f.now().UnixMilli()
-	fs.EachPartition(func(p kgo.FetchTopicPartition) {
-		in := f.inboxes[p.Partition]
-		if in == nil || p.Topic != f.topic {
-			return // injected error without a partition, or fetched before it was removed
+	for i := range fs { // not EachTopic, which takes the id of one broker's answer for all
+		for k := range fs[i].Topics {
+			f.sort(&fs[i].Topics[k], at)
 		}
-		if len(p.Records) > 0 {
-			in.put(fetched{records: p.Records, bytes: size(p.Records), at: at})
+	}
+}
+
+// sort hands what one broker has answered to the inboxes.
+func (f *feed) sort(t *kgo.FetchTopic, at int64) {
+	for i := range t.Partitions {
+		p := &t.Partitions[i]
+		in := f.inboxes[p.Partition]
+		if in == nil || t.Topic != f.topic {
+			continue // injected error without a partition, or fetched before it was removed
 		}
 		switch {
-		case p.Err == nil, errors.Is(p.Err, context.Canceled):
-		case broken(p.Err):
-			in.fail(p.Err)
-		default: // the client goes on trying
-			f.log.Warn("fetching fails", "topic", p.Topic, "partition", p.Partition, "error", p.Err)
+		case !in.topic.Is(t.TopicID):
+			in.fail(errAnew)
+		case len(p.Records) > 0:
+			in.put(fetched{records: p.Records, bytes: size(p.Records), at: at})
 		}
-	})
+		f.heed(in, p)
+	}
+}
+
+// errAnew says that the topic is not the one any more that the position is of.
+var errAnew = errors.New("the topic was created anew")
+
+// heed looks at the error that a partition was fetched with.
+func (f *feed) heed(in *inbox, p *kgo.FetchPartition) {
+	switch {
+	case p.Err == nil, errors.Is(p.Err, context.Canceled):
+	case broken(p.Err):
+		in.fail(p.Err)
+	default: // the client goes on trying
+		f.log.Warn("fetching fails", "topic", f.topic, "partition", p.Partition, "error", p.Err)
+	}
 }
 
 // broken reports whether a partition will not be read on from where it stands, or only once somebody gives a right.

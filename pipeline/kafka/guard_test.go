@@ -95,7 +95,7 @@ func (s *stallLab) awaitHold(what string, order int64) {
 }
 
 // alerts returns the outputs so far as type and id.
-func (s *stallLab) alerts() (list []cloudEvent) {
+func (s *lab) alerts() (list []cloudEvent) {
 	s.t.Helper()
 	cl, err := kgo.NewClient(kgo.SeedBrokers(s.o.Brokers...), kgo.ConsumeTopics(s.o.WithDefaults().OutputTopic),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.FetchMaxWait(50*time.Millisecond))
@@ -113,7 +113,7 @@ func (s *stallLab) alerts() (list []cloudEvent) {
 	return list
 }
 
-func (s *stallLab) awaitAlert(typ string) (found cloudEvent) {
+func (s *lab) awaitAlert(typ string) (found cloudEvent) {
 	s.t.Helper()
 	eventually(s.t, typ, func() error {
 		for _, e := range s.alerts() {

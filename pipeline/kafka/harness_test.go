@@ -45,6 +45,7 @@ type countTask struct {
 	dirty    map[string]bool
 	letters  []pipeline.DeadLetter
 
+	source          pipeline.TopicID
 	position, clock int64
 	number, acked   uint64
 	moved, encoded  bool
@@ -65,6 +66,7 @@ func (t *countTask) Restore(key, value []byte) error {
 	if string(key) == "meta" {
 		t.position, t.clock = int64(binary.BigEndian.Uint64(value)), int64(binary.BigEndian.Uint64(value[8:]))
 		t.number, t.acked = binary.BigEndian.Uint64(value[16:]), binary.BigEndian.Uint64(value[24:])
+		copy(t.source[:], value[32:])
 		return nil
 	}
 	if string(value) == "corrupt" {
@@ -87,6 +89,13 @@ func (t *countTask) Restored() error {
 
 func (t *countTask) Position() int64 { return t.position }
 func (t *countTask) Version() int64  { return int64(t.number) }
+
+func (t *countTask) TopicID() pipeline.TopicID { return t.source }
+
+func (t *countTask) SetTopicID(id pipeline.TopicID) {
+	t.moved = t.moved || id != t.source
+	t.source = id
+}
 
 func (t *countTask) Process(e *pipeline.Event, believable int64) {
 	t.use()
@@ -140,7 +149,7 @@ func (t *countTask) Checkpoint() *pipeline.Checkpoint {
 	}
 	meta := binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, uint64(t.position)), uint64(t.clock))
 	meta = binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(meta, t.number), t.acked)
-	cp.Changes = append(cp.Changes, pipeline.Change{Key: []byte("meta"), Value: meta})
+	cp.Changes = append(cp.Changes, pipeline.Change{Key: []byte("meta"), Value: append(meta, t.source[:]...)})
 	t.touched, t.letters = map[string]bool{}, nil
 	return cp
 }
@@ -289,10 +298,13 @@ type lab struct {
 	produced map[string]int64
 }
 
-func newLab(t *testing.T, partitions int32) *lab {
+func newLab(t *testing.T, partitions int32) *lab { return newLabOf(t, 1, partitions) }
+
+// newLabOf is newLab with several brokers.
+func newLabOf(t *testing.T, brokers int, partitions int32) *lab {
 	t.Helper()
 	cluster, err := kfake.NewCluster(
-		kfake.NumBrokers(1), kfake.GroupMinSessionTimeout(100*time.Millisecond),
+		kfake.NumBrokers(brokers), kfake.GroupMinSessionTimeout(100*time.Millisecond),
 		kfake.BrokerConfigs(map[string]string{"group.consumer.heartbeat.interval.ms": "50"}),
 	)
 	if err != nil {

@@ -4,12 +4,15 @@ import (
 	"sync"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"zyklus/pipeline"
 )
 
 // inbox holds the records that were fetched for one attempt and are not processed yet. It is bounded by its users: the
 // feed adds nothing while it is full, and the last addition is at most one poll. Safe for concurrent use by the feed,
 // which adds, and the attempt, which takes.
 type inbox struct {
+	topic      pipeline.TopicID // whose records the attempt wants
 	maxRecords int
 	// ready has a token when there is something to take or an error to see.
 	ready chan struct{}
@@ -31,8 +34,8 @@ type fetched struct {
 	at      int64 // Unix milliseconds, when they were polled
 }
 
-func newInbox(maxRecords int, room chan<- struct{}) *inbox {
-	return &inbox{maxRecords: maxRecords, ready: make(chan struct{}, 1), room: room}
+func newInbox(topic pipeline.TopicID, maxRecords int, room chan<- struct{}) *inbox {
+	return &inbox{topic: topic, maxRecords: maxRecords, ready: make(chan struct{}, 1), room: room}
 }
 
 func (b *inbox) put(f fetched) {

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/sourcegraph/conc/panics"
+
+	"zyklus/pipeline"
 )
 
 // session is one partition's time with this process, from assignment to revocation.
@@ -38,6 +40,7 @@ type session struct {
 
 // endOffset says that the partition ended at an offset at an instant.
 type endOffset struct {
+	topic  pipeline.TopicID
 	offset int64
 	at     int64 // Unix milliseconds, not later than the broker's answer
 }

@@ -11,6 +11,9 @@ type Task interface {
 	Restored() error
 	// Position is the offset of the next record to read, -1 for the topic's first.
 	Position() int64
+	// TopicID identifies the topic that Position is an offset of, zero if it is not known. SetTopicID makes it known.
+	TopicID() pipeline.TopicID
+	SetTopicID(id pipeline.TopicID)
 	// Version is that of the last checkpoint, 0 for none.
 	Version() int64
 	// Process takes one event; believable is the latest instant that is no future to it, Unix milliseconds. The

@@ -132,10 +132,14 @@ func (r *Runner) askEnds(ctx context.Context, sessions []*session) {
 	if err != nil {
 		return // no answer, no clock
 	}
+	topic, err := topicID(ctx, r.feed.cl, r.o.Topic) // after the ends: they are of this topic, or of the one before it
+	if err != nil {
+		return
+	}
 	r.answered.Store(time.Now().UnixNano())
 	for _, s := range sessions {
 		if end, ok := ends[s.partition]; ok {
-			s.end.Store(&endOffset{offset: end, at: at})
+			s.end.Store(&endOffset{topic: topic, offset: end, at: at})
 		}
 	}
 }
