@@ -58,7 +58,7 @@ func (a *Admin) ReplaceChangelog(ctx context.Context, n NewChangelog, progress f
 		return err
 	}
 	progress(fmt.Sprintf("fence the former owners of %d partitions", len(partitions)))
-	deps := Deps{Log: slog.New(slog.DiscardHandler)}
+	deps := Deps{Log: slog.New(slog.DiscardHandler), partitions: int32(len(partitions))}
 	var owners []*transactions
 	defer func() {
 		for _, t := range owners {

@@ -89,8 +89,9 @@ func newProjector(p *Projector) (*Projector, error) {
 // Run copies until ctx ends and returns nil, or the error of a Sink that cannot write or of a broker that refuses.
 // It is a member of a group of its own: <group>-dead-letters, <group>-source-stalls.
 func (p *Projector) Run(ctx context.Context) error {
+	group := p.o.Group + "-" + p.name
 	opts := []kgo.Opt{
-		kgo.ConsumerGroup(p.o.Group + "-" + p.name),
+		kgo.ConsumerGroup(group),
 		kgo.ConsumeTopics(p.topic),
 		kgo.Balancers(kgo.CooperativeStickyBalancer()),
 		kgo.DisableAutoCommit(),
@@ -105,7 +106,7 @@ func (p *Projector) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer cl.CloseAllowingRebalance()
+	defer p.leave(group, cl)
 	for ctx.Err() == nil {
 		fs := cl.PollRecords(ctx, p.o.MaxPoll)
 		if err := p.project(ctx, cl, fs); err != nil {
@@ -114,6 +115,17 @@ func (p *Projector) Run(ctx context.Context) error {
 		cl.AllowRebalance()
 	}
 	return nil
+}
+
+// leave ends the membership and closes the client.
+func (p *Projector) leave(group string, cl *kgo.Client) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	cl.AllowRebalance()
+	if err := p.o.leave(ctx, group, cl); err != nil {
+		p.log.Warn("leaving the group "+group, "error", err)
+	}
+	cl.CloseAllowingRebalance()
 }
 
 // project writes what was polled and commits it.

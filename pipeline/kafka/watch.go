@@ -29,6 +29,9 @@ func (r *Runner) watch(ctx context.Context) error {
 		if n%4 != 0 {
 			continue
 		}
+		if err := r.checkGrowth(ctx); err != nil {
+			return err
+		}
 		r.commitOffsets(sessions)
 		if r.tells() {
 			if err := r.compareNotes(ctx, sessions); err != nil {
@@ -36,6 +39,21 @@ func (r *Runner) watch(ctx context.Context) error {
 			}
 		}
 	}
+}
+
+// checkGrowth ends the Runner within a second if its topic is given more partitions: from then on customers come to
+// partitions where their state is not. That it has fewer is no answer to rely on.
+func (r *Runner) checkGrowth(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, watchLimit)
+	defer cancel()
+	have, err := kadm.NewClient(r.feed.cl).ListTopics(ctx, r.o.Topic)
+	if err != nil {
+		return nil
+	}
+	if now := len(have[r.o.Topic].Partitions); now > int(r.d.partitions) {
+		return r.o.grown(int(r.d.partitions), now)
+	}
+	return nil
 }
 
 // tells reports whether members of the group need each other's notes.
@@ -65,7 +83,7 @@ func (r *Runner) compareNotes(ctx context.Context, sessions []*session) error {
 	if len(r.o.Stall.Limits) == 0 {
 		return nil
 	}
-	alerts := r.guard.judge(list, r.partitions)
+	alerts := r.guard.judge(list, int(r.d.partitions))
 	for _, a := range alerts {
 		r.logAlert(a)
 	}
