@@ -89,6 +89,20 @@ func (a *Admin) ReplaceChangelog(ctx context.Context, n NewChangelog, progress f
 	return nil
 }
 
+// Grown returns an error if the input has been given more partitions than the state has: what is built from its start would
+// be wrong, for a customer's events are then in two partitions.
+func (a *Admin) Grown(ctx context.Context) error {
+	have, err := a.adm.ListTopics(ctx, a.o.Topic, a.o.ChangelogTopic)
+	if err != nil {
+		return a.o.explain(err)
+	}
+	now, before := len(have[a.o.Topic].Partitions), len(have[a.o.ChangelogTopic].Partitions)
+	if before > 0 && now > before {
+		return a.o.grown(before, now)
+	}
+	return nil
+}
+
 // goneAfter is how long a topic may take to be deleted.
 const goneAfter = time.Minute
 

@@ -60,11 +60,17 @@ type Projector struct {
 	log         *slog.Logger
 }
 
+// Names of the projectors; part of their groups' names.
+const (
+	lettersProjector = "dead-letters"
+	stallsProjector  = "source-stalls"
+)
+
 // DeadLetters returns the Projector of the dead-letter topic to pipeline.DeadLetterTable. log may be nil.
 func DeadLetters(o Options, sink pipeline.Sink, log *slog.Logger) (*Projector, error) {
 	o = o.WithDefaults()
 	return newProjector(&Projector{
-		o: o, sink: sink, topic: o.DeadLetterTopic, name: "dead-letters", table: pipeline.DeadLetterTable(), row: appendDeadLetter, log: log,
+		o: o, sink: sink, topic: o.DeadLetterTopic, name: lettersProjector, table: pipeline.DeadLetterTable(), row: appendDeadLetter, log: log,
 	})
 }
 
@@ -72,7 +78,7 @@ func DeadLetters(o Options, sink pipeline.Sink, log *slog.Logger) (*Projector, e
 func SourceStalls(o Options, sink pipeline.Sink, log *slog.Logger) (*Projector, error) {
 	o = o.WithDefaults()
 	return newProjector(&Projector{
-		o: o, sink: sink, topic: o.OutputTopic, name: "source-stalls", table: pipeline.SourceStallTable(), row: appendStall, log: log,
+		o: o, sink: sink, topic: o.OutputTopic, name: stallsProjector, table: pipeline.SourceStallTable(), row: appendStall, log: log,
 	})
 }
 

@@ -289,12 +289,14 @@ type lab struct {
 	produced map[string]int64
 }
 
-func newLab(t *testing.T, partitions int32) *lab {
+func newLab(t *testing.T, partitions int32, opts ...kfake.Opt) *lab {
 	t.Helper()
-	cluster, err := kfake.NewCluster(
-		kfake.NumBrokers(1), kfake.GroupMinSessionTimeout(100*time.Millisecond),
-		kfake.BrokerConfigs(map[string]string{"group.consumer.heartbeat.interval.ms": "50"}),
-	)
+	cluster, err := kfake.NewCluster(append([]kfake.Opt{
+		kfake.NumBrokers(1), kfake.GroupMinSessionTimeout(100 * time.Millisecond),
+		kfake.BrokerConfigs(map[string]string{
+			"group.consumer.heartbeat.interval.ms": "50", "group.consumer.session.timeout.ms": "2000",
+		}),
+	}, opts...)...)
 	if err != nil {
 		t.Fatal(err)
 	}

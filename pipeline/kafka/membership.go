@@ -110,7 +110,8 @@ func (r *Runner) confirmMember(ctx context.Context) error {
 	if r.o.GroupProtocol == ProtocolConsumer {
 		ask = r.fetchAsMember
 	}
-	code, err := ask(ctx)
+	member, generation := r.group.GroupMetadata()
+	code, err := ask(ctx, member, generation)
 	if err != nil {
 		return fmt.Errorf("ask group coordinator: %w", err)
 	}
@@ -121,10 +122,9 @@ func (r *Runner) confirmMember(ctx context.Context) error {
 }
 
 // heartbeat is the question of the classic protocol.
-func (r *Runner) heartbeat(ctx context.Context) (code int16, err error) {
+func (r *Runner) heartbeat(ctx context.Context, member string, generation int32) (code int16, err error) {
 	req := kmsg.NewPtrHeartbeatRequest()
-	req.Group = r.o.Group
-	req.MemberID, req.Generation = r.group.GroupMetadata()
+	req.Group, req.MemberID, req.Generation = r.o.Group, member, generation
 	if r.o.InstanceID != "" {
 		req.InstanceID = &r.o.InstanceID
 	}
@@ -138,9 +138,8 @@ func (r *Runner) heartbeat(ctx context.Context) (code int16, err error) {
 // fetchAsMember is the question of the protocol consumer. There a heartbeat tells the coordinator what the member owns and
 // takes its answer, so only the group client may send one. Offsets are fetched as a member only by one that is known, in
 // its present epoch; no offset is asked for.
-func (r *Runner) fetchAsMember(ctx context.Context) (code int16, err error) {
+func (r *Runner) fetchAsMember(ctx context.Context, member string, epoch int32) (code int16, err error) {
 	g := kmsg.NewOffsetFetchRequestGroup()
-	member, epoch := r.group.GroupMetadata()
 	g.Group, g.MemberID, g.MemberEpoch = r.o.Group, &member, epoch
 	g.Topics = []kmsg.OffsetFetchRequestGroupTopic{}
 	req := kmsg.NewPtrOffsetFetchRequest()

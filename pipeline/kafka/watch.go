@@ -42,15 +42,19 @@ func (r *Runner) watch(ctx context.Context) error {
 }
 
 // checkGrowth ends the Runner within a second if its topic is given more partitions: from then on customers come to
-// partitions where their state is not. That it has fewer is no answer to rely on.
+// partitions where their state is not. No answer, or one of fewer, is none to rely on.
 func (r *Runner) checkGrowth(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, watchLimit)
 	defer cancel()
-	have, err := kadm.NewClient(r.feed.cl).ListTopics(ctx, r.o.Topic)
-	if err != nil {
+	topic := kmsg.NewMetadataRequestTopic()
+	topic.Topic = &r.o.Topic
+	req := kmsg.NewPtrMetadataRequest()
+	req.Topics = append(req.Topics, topic)
+	resp, err := req.RequestWith(ctx, r.feed.cl)
+	if err != nil || len(resp.Topics) != 1 {
 		return nil
 	}
-	if now := len(have[r.o.Topic].Partitions); now > int(r.d.partitions) {
+	if now := len(resp.Topics[0].Partitions); now > int(r.d.partitions) {
 		return r.o.grown(int(r.d.partitions), now)
 	}
 	return nil
