@@ -370,7 +370,7 @@ type running struct {
 func (l *lab) run(change ...func(*Options, *Deps)) *running {
 	l.t.Helper()
 	o := l.o
-	d := Deps{Sink: l.sink, NewTask: newCountTask, NewDecoder: func() Decoder { return textDecoder{} }, Log: testLog()}
+	d := Deps{Sink: l.sink, NewTask: newCountTask, NewDecoder: func() Decoder { return textDecoder{} }, Log: l.log().With("test", l.t.Name())}
 	for _, c := range change {
 		c(&o, &d)
 	}

@@ -133,12 +133,44 @@ func (c *chance) play(steps int) {
 			c.t.Log(strings.Join(c.events, ", "))
 		}
 	})
+	c.buryTheDead()
 	c.awaitTotals()
 	for i := range c.seats {
 		if m := &c.seats[i]; m.run != nil {
 			must(c.t, m.run.stop())
 		}
 	}
+}
+
+// buryTheDead takes out the members of which no process is left: kfake never ends the session of one that died while it
+// joined.
+func (c *chance) buryTheDead() {
+	c.t.Helper()
+	a := c.newAdmin(c.protocol)
+	eventually(c.t, "only members that live are left", func() error {
+		live, dead := map[string]bool{}, 0
+		for _, m := range c.seats {
+			if m.run != nil {
+				m.run.mu.Lock()
+				if m.run.group != nil {
+					id, _ := m.run.group.GroupMetadata()
+					live[id] = true
+				}
+				m.run.mu.Unlock()
+			}
+		}
+		members, err := a.Members(c.t.Context(), "g")
+		for _, m := range members {
+			if !live[m.ID] {
+				dead++
+				err = errors.Join(err, a.Leave(c.t.Context(), m))
+			}
+		}
+		if err == nil && dead > 0 {
+			err = fmt.Errorf("%d dead", dead)
+		}
+		return err
+	})
 }
 
 // step lets one thing happen to one member.

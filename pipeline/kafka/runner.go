@@ -135,7 +135,7 @@ func (r *Runner) Run(ctx context.Context) error {
 	r.mu.Lock()
 	r.cancel = cancel
 	r.mu.Unlock()
-	if err := r.open(ctx); err != nil {
+	if err := r.join(); err != nil {
 		return err
 	}
 	r.metrics.register(r.d.Registerer)
@@ -166,7 +166,7 @@ func CountPartitions(ctx context.Context, o Options, topics ...string) (counts m
 	return counts, err
 }
 
-// prepare checks the topics and learns how many partitions they have.
+// prepare checks what must be there before the group is joined, and learns how many partitions topics have.
 func (r *Runner) prepare(ctx context.Context) error {
 	topics, err := DescribeTopics(ctx, r.o)
 	if err != nil {
@@ -180,17 +180,20 @@ func (r *Runner) prepare(ctx context.Context) error {
 			r.d.letters = int32(t.Partitions)
 		}
 	}
-	return firstErr(topics)
-}
-
-func (r *Runner) open(ctx context.Context) (err error) {
+	if err := firstErr(topics); err != nil {
+		return err
+	}
 	if r.feed, err = r.o.newFeed(&r.d, r.metrics.clientOpts(r.d.Registerer)...); err != nil {
 		return err
 	}
-	if err := r.o.checkProtocol(ctx, r.feed.cl); err != nil {
+	if err = r.o.checkProtocol(ctx, r.feed.cl); err != nil {
 		r.feed.cl.Close()
-		return err
 	}
+	return err
+}
+
+// join makes the process a member of the group.
+func (r *Runner) join() (err error) {
 	opts := []kgo.Opt{
 		kgo.ConsumerGroup(r.o.Group),
 		kgo.ConsumeTopics(r.o.Topic),
