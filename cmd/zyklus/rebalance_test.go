@@ -18,10 +18,16 @@ import (
 	"zyklus/pipeline/kafka"
 )
 
+// longAgo begins simulated time so early that a test of some minutes does not come to the present: the future is not
+// believed.
+func longAgo(c *simulator.Config) {
+	c.Start, c.Arrivals.Span, c.Customers = time.Date(2005, 1, 1, 0, 0, 0, 0, time.UTC), 8*365*24*time.Hour, 1200
+}
+
 // TestKilledInRestoreAndRevoke kills instances while they restore, and while they make the last checkpoint of partitions
 // that another instance is to have.
 func TestKilledInRestoreAndRevoke(t *testing.T) {
-	r := newRig(t)
+	r := newRig(t, longAgo)
 	d := r.deploy("moved")
 	checkpoints := r.checkpointsOf(d)
 	killed := func(p *process, at string) {
@@ -104,7 +110,7 @@ func TestKilledInAWaveOfDeadlines(t *testing.T) {
 
 // TestKilledWhileClickHouseIsSlow kills the pipeline while its inserts are held up half way and while ClickHouse is away.
 func TestKilledWhileClickHouseIsSlow(t *testing.T) {
-	r := newRig(t)
+	r := newRig(t, longAgo)
 	d := r.deploy("slow")
 	v := openValve(t, r.engine)
 	through := d

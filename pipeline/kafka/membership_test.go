@@ -309,6 +309,7 @@ func TestStaticMembersKeepTheirPartitions(t *testing.T) {
 	eachProtocol(t, func(t *testing.T, protocol string) {
 		l := newLab(t, 4)
 		l.o.Client = append(l.o.Client, kgo.SessionTimeout(time.Minute))
+		l.refuseNamelessLeave()
 		a, b := l.run(newWire().on("a", protocol)), l.run(newWire().on("b", protocol))
 		a.awaitSessions(t, 2)
 		b.awaitSessions(t, 2)
@@ -324,6 +325,21 @@ func TestStaticMembersKeepTheirPartitions(t *testing.T) {
 		if !slices.Equal(a.snapshot(), others) {
 			t.Error("the other member's partitions were touched")
 		}
+	})
+}
+
+// refuseNamelessLeave does as Kafka 4.1 does, and kfake does not, with a static member that leaves for now without its
+// instance id.
+func (l *lab) refuseNamelessLeave() {
+	l.cluster.ControlKey(kmsg.ConsumerGroupHeartbeat.Int16(), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		l.cluster.KeepControl()
+		req := r.(*kmsg.ConsumerGroupHeartbeatRequest)
+		if req.MemberEpoch != leavesForNow || req.InstanceID != nil {
+			return nil, nil, false
+		}
+		resp := req.ResponseKind().(*kmsg.ConsumerGroupHeartbeatResponse)
+		resp.ErrorCode = kerr.InvalidRequest.Code
+		return resp, nil, true
 	})
 }
 
