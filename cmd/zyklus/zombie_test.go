@@ -12,6 +12,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 
+	"zyklus/bench/simulator"
 	"zyklus/pipeline/kafka"
 )
 
@@ -32,15 +33,16 @@ type zombie struct {
 // group; between writing a transaction and committing it; and in the middle of an insert. Woken, each is fenced, gives its
 // partitions up without a trace, and takes part again.
 func TestZombies(t *testing.T) {
-	r := newRig(t, longAgo)
+	r := newRig(t, longAgo, func(c *simulator.Config) { c.Customers = 400 })
 	alterBroker(t, r.broker.addr, "group.consumer.session.timeout.ms", "6000")
 	v := openValve(t, r.engine)
 	stop := func(p *process) { p.signal(syscall.SIGSTOP) }
+	const slowly = "ZYKLUS_KAFKA_CHECKPOINT_INTERVAL=400ms" // eight instances run at once
 	consumer := []string{"ZYKLUS_KAFKA_GROUP_PROTOCOL=consumer"}
 	zombies := []*zombie{
 		{name: "running", freeze: stop},
 		{name: "kip848", freeze: stop, env: consumer, heirEnv: consumer},
-		{name: "produced", env: []string{"ZYKLUS_FREEZE=produced:40"}},
+		{name: "produced", env: []string{"ZYKLUS_FREEZE=produced:25"}},
 		{name: "inserting", freeze: func(p *process) {
 			v.holdAfter(3000)
 			v.awaitHeld(t)
@@ -54,7 +56,7 @@ func TestZombies(t *testing.T) {
 	}
 	zombies[3].through.config = deploy(t, "inserting", r.topic, r.broker.addr, v.addr, "").config
 	for _, z := range zombies {
-		z.p = r.run(z.through, z.env...)
+		z.p = r.run(z.through, append(z.env, slowly)...)
 	}
 	for _, z := range zombies {
 		if z.freeze != nil {
@@ -64,7 +66,7 @@ func TestZombies(t *testing.T) {
 		z.p.awaitStopped()
 	}
 	for _, z := range zombies {
-		z.heir = r.run(z.d, z.heirEnv...)
+		z.heir = r.run(z.d, append(z.heirEnv, slowly)...)
 	}
 	for _, z := range zombies {
 		r.await(z.heir, z.d, r.feed.reached(), "with the heir of "+z.name)
@@ -79,7 +81,7 @@ func TestZombies(t *testing.T) {
 	for _, z := range zombies {
 		z.takesPart(t)
 		z.commits.read() // its versions follow each other: the zombie has added none
-		if code := z.heir.stop(20 * time.Second); code != 0 {
+		if code := z.heir.stop(time.Minute); code != 0 {
 			t.Errorf("the heir of %s ended with %d\n%s", z.name, code, tail(z.heir.log.String(), 20))
 		}
 		r.await(z.p, z.d, r.feed.reached(), "with "+z.name+" alone")
@@ -89,7 +91,7 @@ func TestZombies(t *testing.T) {
 	for _, z := range zombies {
 		r.await(z.p, z.d, at, z.name+" at the end")
 		r.awaitLetters(z.d)
-		if code := z.p.stop(20 * time.Second); code != 0 {
+		if code := z.p.stop(time.Minute); code != 0 {
 			t.Errorf("%s ended with %d", z.name, code)
 		}
 		z.commits.checkNoFuture(z.name + " at the end")
@@ -167,11 +169,11 @@ func TestZombieWithDueTimers(t *testing.T) {
 	z.p.signal(syscall.SIGCONT)
 	z.takesPart(t)
 	z.commits.read()
-	if code := z.heir.stop(20 * time.Second); code != 0 {
+	if code := z.heir.stop(time.Minute); code != 0 {
 		t.Errorf("the heir ended with %d", code)
 	}
 	z.p.awaitReady(time.Minute, "alone")
-	if code := z.p.stop(20 * time.Second); code != 0 {
+	if code := z.p.stop(time.Minute); code != 0 {
 		t.Errorf("the zombie ended with %d", code)
 	}
 	z.commits.checkNoFuture("at the end")

@@ -161,7 +161,7 @@ func (r *Runner) apartBecause(err error) error {
 		return fmt.Errorf("instance id %s is held by another process, or by one that was killed: the brokers keep its place for group.consumer.session.timeout.ms; zyklus admin leave %[1]s ends it at once, and each process needs an id of its own: %w",
 			r.o.InstanceID, err)
 	case errors.Is(err, kerr.InconsistentGroupProtocol), r.o.GroupProtocol == ProtocolConsumer && errors.Is(err, kerr.GroupIDNotFound):
-		return fmt.Errorf("group %s has members of another kafka.group_protocol than %s, and the brokers let them not mix: stop those first: %w",
+		return fmt.Errorf("group %s has members of another kafka.group_protocol than %s, and these brokers do not let them mix: stop those first: %w",
 			r.o.Group, r.o.GroupProtocol, err)
 	case r.o.ofConnection(err):
 		return r.o.explain(err)

@@ -412,6 +412,24 @@ func TestTwoWithOneInstanceID(t *testing.T) {
 	})
 }
 
+// Brokers that do not let members of both protocols mix are waited for, with a reason.
+func TestProtocolsDoNotMix(t *testing.T) {
+	l := newLab(t, 2)
+	classic := l.run(newWire().on("", ProtocolClassic))
+	classic.awaitSessions(t, 2)
+	r := l.run(newWire().on("", ProtocolConsumer))
+	eventually(t, "it says what holds it up", func() error {
+		if err := r.Ready(); err == nil || !strings.Contains(err.Error(), "group g has members of another kafka.group_protocol than consumer") {
+			return fmt.Errorf("got %w", err)
+		}
+		return nil
+	})
+	must(t, classic.stop())
+	r.awaitSessions(t, 2)
+	l.produce(100)
+	l.awaitTotals()
+}
+
 func TestProtocolThatIsNotOffered(t *testing.T) {
 	const want = "the brokers do not offer the group protocol consumer of group g: set kafka.group_protocol to classic"
 	t.Run("old broker", func(t *testing.T) {
