@@ -455,7 +455,11 @@ func TestProtocolThatIsNotOffered(t *testing.T) {
 func (l *lab) refuses(change func(*Options, *Deps), want string) {
 	l.t.Helper()
 	r := l.run(change)
-	r.wg.Wait()
+	select {
+	case <-r.over:
+	case <-time.After(30 * time.Second):
+		l.t.Fatalf("it runs, wanted %s", want)
+	}
 	if r.err == nil || !strings.Contains(r.err.Error(), want) || strings.Contains(r.err.Error(), "\n") {
 		l.t.Fatalf("got %v, wanted %s", r.err, want)
 	}
