@@ -11,6 +11,7 @@ import (
 
 	"zyklus/cmd/zyklus/internal/config"
 	"zyklus/cmd/zyklus/internal/output"
+	"zyklus/pipeline/kafka"
 )
 
 // answering gives a command the flag --output, with completion, and returns the format.
@@ -88,4 +89,17 @@ func stopped(ctx context.Context, err error, format string, args ...any) error {
 		return err
 	}
 	return fmt.Errorf("stopped: "+format, args...)
+}
+
+// stillRun refuses to change what members of a group are working with.
+func stillRun(group string, members []kafka.Member) error {
+	if len(members) == 0 {
+		return nil
+	}
+	var names []string
+	for _, m := range members {
+		names = append(names, m.Name())
+	}
+	return fmt.Errorf("group %s has %d members (%s): stop all instances first; a stopped static member counts for 45 s more, or until zyklus admin leave",
+		group, len(members), strings.Join(names, ", "))
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -110,13 +109,12 @@ func (a *acceptance) open(ctx context.Context) error {
 			return err
 		}
 		a.stages = append(a.stages, stage)
-		members, err := stage.Members(ctx)
+		members, err := stage.Members(ctx, o.Group)
 		if err != nil {
 			return err
 		}
-		if len(members) > 0 {
-			return fmt.Errorf("group %s has %d members (%s): stop all instances first; a stopped static member counts for 45 s more",
-				o.Group, len(members), strings.Join(members, ", "))
+		if err := stillRun(o.Group, members); err != nil {
+			return err
 		}
 	}
 	for _, stage := range a.stages {

@@ -25,7 +25,7 @@ func rebuildCommand() *cobra.Command {
 changelog was lost, the topic was created anew, or lifecycles have changed so that the state cannot be continued.
 
   1. Stop all instances. The command refuses while the group has members; a static member that was stopped counts
-     until its session ends, 45 s.
+     until its session ends, 45 s, or until zyklus admin leave.
   2. zyklus admin rebuild           tells what would be done and changes nothing
      zyklus admin rebuild --yes     records the rebuild in ClickHouse, fences former owners, replaces the changelog
   3. Start the instances. They read the topic from its start. Until a partition has come to a customer again, its old
@@ -85,13 +85,12 @@ type changelogFormat struct {
 
 func (s *site) rebuild(cmd *cobra.Command, format output.Format, confirmed, acceptLoss bool) error {
 	ctx := cmd.Context()
-	members, err := s.kafka.Members(ctx)
+	members, err := s.kafka.Members(ctx, s.cfg.Group)
 	if err != nil {
 		return err
 	}
-	if len(members) > 0 {
-		return fmt.Errorf("group %s has %d members (%s): stop all instances first; a stopped static member counts for 45 s more",
-			s.cfg.Group, len(members), strings.Join(members, ", "))
+	if err := stillRun(s.cfg.Group, members); err != nil {
+		return err
 	}
 	plan, err := s.planRebuild(ctx)
 	if err != nil {
@@ -128,7 +127,7 @@ func (s *site) planRebuild(ctx context.Context) (*rebuildPlan, error) {
 		return nil, err
 	}
 	plan := &rebuildPlan{Lost: []string{}}
-	greatest := lastLineage(before)
+	greatest, anew := lastLineage(before), false
 	for i := range lags {
 		l := &lags[i]
 		from := rebuiltFrom{Partition: l.Partition, Start: l.Start, End: l.End, Position: max(stored[l.Partition].Position, before[l.Partition].Position)}
@@ -138,8 +137,14 @@ func (s *site) planRebuild(ctx context.Context) (*rebuildPlan, error) {
 			greatest, from.Position = max(greatest, l.Meta.Lineage), max(from.Position, l.Meta.Position)
 		}
 		plan.Lost = append(plan.Lost, from.lost()...)
+		anew = anew || from.Position > l.End
 		from.Position = min(from.Position, l.End)
 		plan.Partitions = append(plan.Partitions, from)
+	}
+	if !anew {
+		if err := s.kafka.Grown(ctx); err != nil {
+			return nil, err
+		}
 	}
 	plan.Lineage = greatest + 1
 	return plan, s.planChangelog(ctx, plan, before)

@@ -166,7 +166,7 @@ func schema(job *pipeline.Job, currency string) clickhouse.Schema {
 // kafkaOptions are those of the main job: it reads the one source, or what the re-keying stage makes of several.
 func kafkaOptions(cfg *config.Config) kafka.Options {
 	o := kafka.Options{
-		Brokers: cfg.Kafka.Brokers, Group: cfg.Group, InstanceID: cfg.Kafka.InstanceID,
+		Brokers: cfg.Kafka.Brokers, Group: cfg.Group, InstanceID: cfg.Kafka.InstanceID, GroupProtocol: cfg.Kafka.GroupProtocol,
 		CheckpointInterval: cfg.Kafka.CheckpointInterval, Replication: int16(cfg.Kafka.Replication),
 		MinInsyncReplicas: int16(cfg.Kafka.MinInsyncReplicas), Security: kafkaSecurity(&cfg.Kafka),
 	}

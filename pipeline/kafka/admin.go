@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -17,7 +15,7 @@ import (
 )
 
 // Admin answers questions about what a deployment keeps in Kafka, and changes it. It works beside the deployment's
-// processes and joins no group. Only ReplaceChangelog and AcceptLosses write.
+// processes and joins no group. Only ReplaceChangelog, AcceptLosses and Leave change anything.
 type Admin struct {
 	o   Options
 	cl  *kgo.Client
@@ -152,29 +150,4 @@ func (a *Admin) bounds(ctx context.Context, topic string, partitions []int32) (s
 		}
 	}
 	return starts, ends, nil
-}
-
-// Members returns the members of the deployment's group, by client and host.
-func (a *Admin) Members(ctx context.Context) ([]string, error) {
-	groups, err := a.adm.DescribeGroups(ctx, a.o.Group)
-	if err != nil {
-		return nil, a.o.explain(err)
-	}
-	g, err := groups.On(a.o.Group, nil)
-	if errors.Is(err, kerr.GroupIDNotFound) || errors.Is(g.Err, kerr.GroupIDNotFound) {
-		return nil, nil
-	}
-	if err = errors.Join(err, g.Err); err != nil {
-		return nil, fmt.Errorf("group %s: %w", a.o.Group, err)
-	}
-	var members []string
-	for _, m := range g.Members {
-		name := m.ClientID + " at " + strings.TrimPrefix(m.ClientHost, "/")
-		if m.InstanceID != nil {
-			name = *m.InstanceID + " at " + strings.TrimPrefix(m.ClientHost, "/")
-		}
-		members = append(members, name)
-	}
-	slices.Sort(members)
-	return members, nil
 }

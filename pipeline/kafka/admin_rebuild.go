@@ -58,7 +58,7 @@ func (a *Admin) ReplaceChangelog(ctx context.Context, n NewChangelog, progress f
 		return err
 	}
 	progress(fmt.Sprintf("fence the former owners of %d partitions", len(partitions)))
-	deps := Deps{Log: slog.New(slog.DiscardHandler)}
+	deps := Deps{Log: slog.New(slog.DiscardHandler), partitions: int32(len(partitions))}
 	var owners []*transactions
 	defer func() {
 		for _, t := range owners {
@@ -85,6 +85,20 @@ func (a *Admin) ReplaceChangelog(ctx context.Context, n NewChangelog, progress f
 		if err := t.commit(ctx, &pipeline.Checkpoint{Number: 1, Changes: []pipeline.Change{n.First}}); err != nil {
 			return fmt.Errorf("partition %d: %w", t.partition, err)
 		}
+	}
+	return nil
+}
+
+// Grown returns an error if the input has been given more partitions than the state has: what is built from its start would
+// be wrong, for a customer's events are then in two partitions.
+func (a *Admin) Grown(ctx context.Context) error {
+	have, err := a.adm.ListTopics(ctx, a.o.Topic, a.o.ChangelogTopic)
+	if err != nil {
+		return a.o.explain(err)
+	}
+	now, before := len(have[a.o.Topic].Partitions), len(have[a.o.ChangelogTopic].Partitions)
+	if before > 0 && now > before {
+		return a.o.grown(before, now)
 	}
 	return nil
 }

@@ -32,6 +32,7 @@ type attempt struct {
 	event    pipeline.Event
 	batch    fetched    // being processed
 	position int64      // offset of the next record
+	restored int64      // end of the changelog that the state was restored from
 	draining bool       // timers are due
 	target   *endOffset // once it is reached, the clock may move to its instant
 	reached  int64      // instant of the last target that was reached
@@ -52,8 +53,8 @@ type attempt struct {
 // attempt lives until the session ends (nil) or something fails.
 func (s *session) attempt() error {
 	s.in(phaseFencing)
-	if int(s.partition) >= s.r.partitions {
-		return fatalf("topic %s has been given more partitions than the %d at the start: see zyklus migrate check; a source that is re-keyed needs zyklus migrate and a restart", s.r.o.Topic, s.r.partitions)
+	if before := s.r.d.partitions; s.partition >= before {
+		return fatal(s.r.o.grown(int(before), int(s.partition)+1))
 	}
 	txn, err := openTransactions(s.soft, &s.r.o, s.partition, &s.r.d)
 	if err != nil {
@@ -105,9 +106,15 @@ func (a *attempt) restore() error {
 	case <-s.soft.Done():
 		return s.soft.Err()
 	}
-	r := restore{o: &s.r.o, partition: s.partition, log: s.log, apply: a.task.Restore, report: s.r.d.Restoring}
+	r := restore{
+		o: &s.r.o, partition: s.partition, log: s.log, apply: a.task.Restore, report: s.r.d.Restoring, crash: s.r.d.crash,
+	}
 	if err := r.run(s.soft, a.txn.cl); err != nil {
 		return fmt.Errorf("restore: %w", s.denied(err))
+	}
+	a.restored = r.end
+	if now := int(s.r.d.partitions); r.built != 0 && r.built < now && s.r.o.Stage == "" {
+		return fatal(s.r.o.grown(r.built, now))
 	}
 	if err := a.task.Restored(); err != nil {
 		return fatal(fmt.Errorf("restore %s partition %d: %w", s.r.o.ChangelogTopic, s.partition, err))
@@ -123,7 +130,7 @@ func (a *attempt) compare() error {
 	for pause := (backoff{}); ; pause.wait(s.soft) {
 		stored, err := s.r.d.Sink.Version(s.soft, s.r.o.Topic, s.partition)
 		if err == nil && stored > a.task.Version() {
-			return fatalf("state of %s partition %d is older (%s) than the database (%s): the changelog %s was lost, or this is the database of another group; use a fresh database and group, or run zyklus admin rebuild",
+			return a.verdict("state of %s partition %d is older (%s) than the database (%s): the changelog %s was lost, or this is the database of another group; use a fresh database and group, or run zyklus admin rebuild",
 				s.r.o.Topic, s.partition, versionText(a.task.Version()), versionText(stored), s.r.o.ChangelogTopic)
 		}
 		if err == nil {
@@ -134,6 +141,19 @@ func (a *attempt) compare() error {
 		}
 		s.log.Warn("waiting for the database before the partition runs", "error", err)
 	}
+}
+
+// verdict is a fatal error about the state, unless another process has written to the changelog since it was restored
+// here: then this one stood still, and what it has restored is old, not wrong.
+func (a *attempt) verdict(format string, args ...any) error {
+	end, err := listOffset(a.s.soft, a.txn.cl, a.s.r.o.ChangelogTopic, a.s.partition, atEnd, uncommitted)
+	switch {
+	case err != nil:
+		return a.s.denied(err)
+	case end > a.restored:
+		return errors.New("another process has taken the partition over since it was restored here")
+	}
+	return fatalf(format, args...)
 }
 
 func versionText(v int64) string {
@@ -152,7 +172,7 @@ func (a *attempt) startPosition() (int64, error) {
 	a.s.committed.Store(position) // an idle partition tells its note, too
 	place := pipeline.Place{Topic: a.task.TopicID(), Position: position, Clock: a.task.Stats().Clock}
 	if loss, lost := lossOf(s.partition, place, have); lost {
-		return 0, loss.advice(topic)
+		return 0, a.verdict("%s", loss.advice(topic))
 	}
 	if have.topic != (pipeline.TopicID{}) {
 		a.task.SetTopicID(have.topic)
@@ -203,7 +223,9 @@ func (a *attempt) step() error {
 		}
 	}
 	a.process(sliceRecords)
-	a.draining = a.task.Drain(sliceTimers)
+	if a.draining = a.task.Drain(sliceTimers); a.draining {
+		a.s.r.d.crash("timers")
+	}
 	if a.task.Full() {
 		return a.checkpoint()
 	}
@@ -465,6 +487,7 @@ func (a *attempt) finish() error {
 	if a.s.hard.Err() != nil {
 		return nil // lost: another process may own the partition already
 	}
+	a.s.r.d.crash("revoked")
 	if err := a.checkpoint(); err != nil {
 		return err
 	}

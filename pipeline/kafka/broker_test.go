@@ -52,7 +52,7 @@ func TestBrokersMove(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			l := newLabOf(t, 3, 3)
+			l := newLab(t, 3, kfake.NumBrokers(3))
 			l.produce(100)
 			r := l.run()
 			l.awaitTotals()

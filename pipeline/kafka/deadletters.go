@@ -60,11 +60,17 @@ type Projector struct {
 	log         *slog.Logger
 }
 
+// Names of the projectors; part of their groups' names.
+const (
+	lettersProjector = "dead-letters"
+	stallsProjector  = "source-stalls"
+)
+
 // DeadLetters returns the Projector of the dead-letter topic to pipeline.DeadLetterTable. log may be nil.
 func DeadLetters(o Options, sink pipeline.Sink, log *slog.Logger) (*Projector, error) {
 	o = o.WithDefaults()
 	return newProjector(&Projector{
-		o: o, sink: sink, topic: o.DeadLetterTopic, name: "dead-letters", table: pipeline.DeadLetterTable(), row: appendDeadLetter, log: log,
+		o: o, sink: sink, topic: o.DeadLetterTopic, name: lettersProjector, table: pipeline.DeadLetterTable(), row: appendDeadLetter, log: log,
 	})
 }
 
@@ -72,7 +78,7 @@ func DeadLetters(o Options, sink pipeline.Sink, log *slog.Logger) (*Projector, e
 func SourceStalls(o Options, sink pipeline.Sink, log *slog.Logger) (*Projector, error) {
 	o = o.WithDefaults()
 	return newProjector(&Projector{
-		o: o, sink: sink, topic: o.OutputTopic, name: "source-stalls", table: pipeline.SourceStallTable(), row: appendStall, log: log,
+		o: o, sink: sink, topic: o.OutputTopic, name: stallsProjector, table: pipeline.SourceStallTable(), row: appendStall, log: log,
 	})
 }
 
@@ -89,8 +95,9 @@ func newProjector(p *Projector) (*Projector, error) {
 // Run copies until ctx ends and returns nil, or the error of a Sink that cannot write or of a broker that refuses.
 // It is a member of a group of its own: <group>-dead-letters, <group>-source-stalls.
 func (p *Projector) Run(ctx context.Context) error {
+	group := p.o.Group + "-" + p.name
 	opts := []kgo.Opt{
-		kgo.ConsumerGroup(p.o.Group + "-" + p.name),
+		kgo.ConsumerGroup(group),
 		kgo.ConsumeTopics(p.topic),
 		kgo.Balancers(kgo.CooperativeStickyBalancer()),
 		kgo.DisableAutoCommit(),
@@ -105,7 +112,7 @@ func (p *Projector) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer cl.CloseAllowingRebalance()
+	defer p.leave(group, cl)
 	for ctx.Err() == nil {
 		fs := cl.PollRecords(ctx, p.o.MaxPoll)
 		if err := p.project(ctx, cl, fs); err != nil {
@@ -114,6 +121,17 @@ func (p *Projector) Run(ctx context.Context) error {
 		cl.AllowRebalance()
 	}
 	return nil
+}
+
+// leave ends the membership and closes the client.
+func (p *Projector) leave(group string, cl *kgo.Client) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	cl.AllowRebalance()
+	if err := p.o.leave(ctx, group, cl); err != nil {
+		p.log.Warn("leaving the group "+group, "error", err)
+	}
+	cl.CloseAllowingRebalance()
 }
 
 // project writes what was polled and commits it.

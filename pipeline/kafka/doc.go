@@ -6,7 +6,8 @@
 //
 //	fence      a transactional client with the id group/topic/partition: the former owner can commit no more
 //	restore    the partition of the changelog, from its start to the end it has after fencing
-//	compare    a Sink that holds a later version than the Task ends the Runner: its changelog was lost
+//	compare    a Sink that holds a later version than the Task ends the Runner: its changelog was lost, unless another
+//	           process has added to it since
 //	run        records, timers and ticks; a checkpoint every second, then rows to the Sink
 //	           ├── revoked or stopping: checkpoint, wait, end
 //	           ├── lost: end without a word
@@ -26,7 +27,8 @@
 //     that end, its clock may advance to the instant of the question, whatever came later. No guess about fetches in
 //     flight, paused partitions, slow leaders or brokers that are away is needed: without an answer no clock moves.
 //   - A new attempt is made only after the group coordinator has confirmed that this process is still a member.
-//     Otherwise a process that was away for a while would fence the partition's new owner.
+//     Otherwise a process that was away for a while would fence the partition's new owner. How it is asked depends on the
+//     group's protocol (membership.go).
 //   - The feed's memory is used again once a record is processed: Tasks and Decoders keep no byte of it.
 //   - A client's first transaction is not ended before the client knows its topics (awaitKnown): the library would
 //     abort it and report success.

@@ -298,15 +298,14 @@ type lab struct {
 	produced map[string]int64
 }
 
-func newLab(t *testing.T, partitions int32) *lab { return newLabOf(t, 1, partitions) }
-
-// newLabOf is newLab with several brokers.
-func newLabOf(t *testing.T, brokers int, partitions int32) *lab {
+func newLab(t *testing.T, partitions int32, opts ...kfake.Opt) *lab {
 	t.Helper()
-	cluster, err := kfake.NewCluster(
-		kfake.NumBrokers(brokers), kfake.GroupMinSessionTimeout(100*time.Millisecond),
-		kfake.BrokerConfigs(map[string]string{"group.consumer.heartbeat.interval.ms": "50"}),
-	)
+	cluster, err := kfake.NewCluster(append([]kfake.Opt{
+		kfake.NumBrokers(1), kfake.GroupMinSessionTimeout(100 * time.Millisecond),
+		kfake.BrokerConfigs(map[string]string{
+			"group.consumer.heartbeat.interval.ms": "50", "group.consumer.session.timeout.ms": "2000",
+		}),
+	}, opts...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -380,7 +379,7 @@ type running struct {
 func (l *lab) run(change ...func(*Options, *Deps)) *running {
 	l.t.Helper()
 	o := l.o
-	d := Deps{Sink: l.sink, NewTask: newCountTask, NewDecoder: func() Decoder { return textDecoder{} }, Log: testLog()}
+	d := Deps{Sink: l.sink, NewTask: newCountTask, NewDecoder: func() Decoder { return textDecoder{} }, Log: l.log().With("test", l.t.Name())}
 	for _, c := range change {
 		c(&o, &d)
 	}

@@ -113,9 +113,9 @@ func (l *Loss) String() string {
 	return fmt.Sprintf("ends at offset %d, state was built up to %d: the topic was created anew or lost its last records", l.End, l.Position)
 }
 
-// advice is the error that ends the Runner.
-func (l *Loss) advice(topic string) error {
-	return fatalf("%s partition %d %s: restore them, go on without them by zyklus admin accept-loss, or run zyklus admin rebuild to build all state again from what the topic holds",
+// advice is what the Runner says when it ends.
+func (l *Loss) advice(topic string) string {
+	return fmt.Sprintf("%s partition %d %s: restore them, go on without them by zyklus admin accept-loss, or run zyklus admin rebuild to build all state again from what the topic holds",
 		topic, l.Partition, l)
 }
 

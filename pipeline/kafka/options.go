@@ -34,6 +34,10 @@ type Options struct {
 	// shorter than the session timeout (45 s), and does not leave the group when it stops. It must be unique in the
 	// group and stay the same over restarts, like the name of a stateful set's pod.
 	InstanceID string
+	// GroupProtocol is ProtocolClassic (default) or ProtocolConsumer. By the latter, the session timeout is the brokers'
+	// (group.consumer.session.timeout.ms), and a static member that was killed is taken back only after it, or after
+	// Admin.Leave.
+	GroupProtocol string
 
 	CheckpointInterval time.Duration // default 1 s; all partitions checkpoint together, at multiples of it
 	MaxPoll            int           // records taken from the client at once, and bound of a session's inbox; default 2,000
@@ -70,6 +74,7 @@ func (o Options) WithDefaults() Options {
 	set(&o.ChangelogTopic, "zyklus-"+o.Group+"-changelog")
 	set(&o.DeadLetterTopic, "zyklus-"+o.Group+"-dead-letters")
 	set(&o.OutputTopic, "zyklus-"+o.Group+"-outputs")
+	set(&o.GroupProtocol, ProtocolClassic)
 	set(&o.CheckpointInterval, time.Second)
 	set(&o.MaxPoll, 2000)
 	set(&o.FetchMaxBytes, 16<<20)
@@ -101,6 +106,8 @@ func (o Options) Validate() error {
 	check(o.Topic != "", "no input topic is given")
 	check(o.Topic != o.ChangelogTopic && o.Topic != o.DeadLetterTopic && o.ChangelogTopic != o.DeadLetterTopic,
 		"input, changelog and dead letters need different topics (%s, %s, %s)", o.Topic, o.ChangelogTopic, o.DeadLetterTopic)
+	check(o.GroupProtocol == ProtocolClassic || o.GroupProtocol == ProtocolConsumer,
+		"group protocol %q is neither %s nor %s", o.GroupProtocol, ProtocolClassic, ProtocolConsumer)
 	check(o.CheckpointInterval >= 10*time.Millisecond && o.CheckpointInterval <= time.Minute,
 		"checkpoint interval %v is not between 10ms and 1m", o.CheckpointInterval)
 	check(o.MaxPoll > 0, "max poll %d is not positive", o.MaxPoll)
@@ -114,15 +121,6 @@ func (o Options) Validate() error {
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
-}
-
-// membership says how long a group waits for a process that has vanished: its partitions stand still so long. A static
-// member is expected back; any other is given up soon, and others take over.
-func (o *Options) membership() []kgo.Opt {
-	if o.InstanceID == "" {
-		return []kgo.Opt{kgo.SessionTimeout(10 * time.Second), kgo.HeartbeatInterval(2 * time.Second)}
-	}
-	return []kgo.Opt{kgo.InstanceID(o.InstanceID), kgo.SessionTimeout(45 * time.Second)}
 }
 
 // transactionalID names the producer of a partition. Whoever owns the partition uses it, so that a new owner fences

@@ -20,11 +20,13 @@ type restore struct {
 	log       *slog.Logger
 	apply     func(key, value []byte) error
 	report    func(partition int32, done, total int64) // may be nil
+	crash     func(step string)                        // may be nil
 
 	start, end int64 // offsets; end is the first one after what is to be read
 	next       int64
 	records    int64
 	bytes      int64
+	built      int // partitions of the input when the last checkpoint was made; 0 if unknown
 	began      time.Time
 	told       time.Time
 }
@@ -104,6 +106,12 @@ func (r *restore) record(rec *kgo.Record) error {
 	r.next = rec.Offset + 1
 	if rec.Attrs.IsControl() || rec.Offset >= r.end {
 		return nil
+	}
+	if r.crash != nil {
+		r.crash("restoring")
+	}
+	if n := builtWith(rec); n != 0 {
+		r.built = n
 	}
 	r.records++
 	r.bytes += int64(len(rec.Key) + len(rec.Value))

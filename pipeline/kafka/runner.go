@@ -17,7 +17,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"zyklus/pipeline"
 )
@@ -38,10 +37,13 @@ type Deps struct {
 	// it, log lines tell. It may be nil.
 	Restoring func(partition int32, done, total int64)
 	// Crash is called at the steps of a checkpoint, for tests that kill the process there: `encoded`, `produced` (not
-	// committed yet), `committed`, and `written` (rows are stored, not acknowledged yet). It may be nil.
+	// committed yet), `committed`, and `written` (rows are stored, not acknowledged yet); and at `restoring` (a record of
+	// the changelog), `timers` (some have fired, more are due) and `revoked` (before the last checkpoint of a partition
+	// that is given up in order). It may be nil.
 	Crash func(step string)
 
-	letters int32 // partitions of the dead-letter topic
+	partitions int32 // of the input topic
+	letters    int32 // partitions of the dead-letter topic
 }
 
 func (d *Deps) crash(step string) {
@@ -85,8 +87,6 @@ type Runner struct {
 	guard    *guard        // of the watch alone
 	untold   int           // of the watch alone: how often in a row the group's offsets could not be read
 
-	partitions int // of the topic
-
 	telling turn     // of what the group is told: by the watch, and by sessions that end
 	id      [16]byte // of the topic, under telling; zero until it is needed
 
@@ -125,10 +125,7 @@ func New(o Options, d Deps) (*Runner, error) {
 // leaving the group; it returns nil. It returns an error at once if CheckTopics does, and later if something fails
 // that trying again cannot mend. A broker or Sink that is away is waited for. Run may be called once.
 func (r *Runner) Run(ctx context.Context) error {
-	err := CheckTopics(ctx, r.o)
-	if err == nil {
-		err = r.count(ctx)
-	}
+	err := r.prepare(ctx)
 	switch {
 	case ctx.Err() != nil:
 		return nil
@@ -140,7 +137,7 @@ func (r *Runner) Run(ctx context.Context) error {
 	r.mu.Lock()
 	r.cancel = cancel
 	r.mu.Unlock()
-	if err := r.open(); err != nil {
+	if err := r.join(); err != nil {
 		return err
 	}
 	r.metrics.register(r.d.Registerer)
@@ -171,19 +168,34 @@ func CountPartitions(ctx context.Context, o Options, topics ...string) (counts m
 	return counts, err
 }
 
-// count learns how many partitions topics have.
-func (r *Runner) count(ctx context.Context) error {
-	have, err := CountPartitions(ctx, r.o, r.o.Topic, r.o.DeadLetterTopic)
-	if err == nil {
-		r.partitions, r.d.letters = int(have[r.o.Topic]), have[r.o.DeadLetterTopic]
+// prepare checks what must be there before the group is joined, and learns how many partitions topics have.
+func (r *Runner) prepare(ctx context.Context) error {
+	topics, err := DescribeTopics(ctx, r.o)
+	if err != nil {
+		return err
+	}
+	for _, t := range topics {
+		switch t.Use {
+		case UseInput, UseEvents:
+			r.d.partitions = int32(t.Partitions)
+		case UseDeadLetters:
+			r.d.letters = int32(t.Partitions)
+		}
+	}
+	if err := firstErr(topics); err != nil {
+		return err
+	}
+	if r.feed, err = r.o.newFeed(&r.d, r.metrics.clientOpts(r.d.Registerer)...); err != nil {
+		return err
+	}
+	if err = r.o.checkProtocol(ctx, r.feed.cl); err != nil {
+		r.feed.cl.Close()
 	}
 	return err
 }
 
-func (r *Runner) open() (err error) {
-	if r.feed, err = r.o.newFeed(&r.d, r.metrics.clientOpts(r.d.Registerer)...); err != nil {
-		return err
-	}
+// join makes the process a member of the group.
+func (r *Runner) join() (err error) {
 	opts := []kgo.Opt{
 		kgo.ConsumerGroup(r.o.Group),
 		kgo.ConsumeTopics(r.o.Topic),
@@ -281,7 +293,7 @@ func (r *Runner) stop() {
 	r.wg.Wait()
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	if err := r.group.LeaveGroupContext(ctx); err != nil {
+	if err := r.o.leave(ctx, r.o.Group, r.group); err != nil {
 		r.d.Log.Warn("leaving the group", "error", err)
 	}
 	r.group.Close()
@@ -316,8 +328,9 @@ func (r *Runner) watchGroup(ctx context.Context) error {
 			case errors.Is(e.Err, kerr.FencedInstanceID):
 				return fmt.Errorf("another process has joined group %s with the instance id %s: give each its own", r.o.Group, r.o.InstanceID)
 			default:
-				r.d.Log.Warn("group", "error", e.Err)
-				r.setApart(e.Err)
+				err := r.apartBecause(e.Err)
+				r.d.Log.Warn("group", "error", err)
+				r.setApart(err)
 				sleep(ctx, time.Second)
 			}
 		}
@@ -327,32 +340,9 @@ func (r *Runner) watchGroup(ctx context.Context) error {
 
 // setApart keeps why the group cannot be joined, for Ready.
 func (r *Runner) setApart(err error) {
-	if r.o.ofConnection(err) {
-		err = r.o.explain(err)
-	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.apart = err
-}
-
-// heartbeat asks the group coordinator whether this process is a member of the current generation.
-func (r *Runner) heartbeat(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	member, generation := r.group.GroupMetadata()
-	req := kmsg.NewPtrHeartbeatRequest()
-	req.Group, req.MemberID, req.Generation = r.o.Group, member, generation
-	if r.o.InstanceID != "" {
-		req.InstanceID = &r.o.InstanceID
-	}
-	resp, err := req.RequestWith(ctx, r.group)
-	if err != nil {
-		return fmt.Errorf("ask group coordinator: %w", err)
-	}
-	if err := kerr.ErrorForCode(resp.ErrorCode); err != nil {
-		return fmt.Errorf("group coordinator: %w", err)
-	}
-	return nil
 }
 
 // Ready returns nil if the process does its work: it has joined the group, all partitions assigned to it are restored

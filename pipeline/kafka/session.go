@@ -118,7 +118,7 @@ func (s *session) attempts() {
 // It reports false if the session ends before.
 func (s *session) confirmMember(pause *backoff) bool {
 	for s.soft.Err() == nil {
-		err := s.r.heartbeat(s.soft)
+		err := s.r.confirmMember(s.soft)
 		if err == nil {
 			return true
 		}

@@ -115,7 +115,7 @@ func (o *Options) compare(ctx context.Context, adm *kadm.Client, t *TopicState) 
 		t.deviate(true, "partitions", strconv.Itoa(t.Partitions), strconv.Itoa(t.WantPartitions),
 			"input topic %s has been given more partitions than changelog topic %s: run zyklus migrate, which adds them", o.Topic, t.Name)
 	case t.Use == UseChangelog:
-		t.checkState(o.Topic)
+		t.checkState(o)
 	}
 	if t.Use != UseInput {
 		t.checkReplicas(o)
@@ -194,18 +194,31 @@ func (t *TopicState) missing() {
 }
 
 // checkState refuses a state that was built with another number of partitions than the input has now.
-func (t *TopicState) checkState(input string) {
+func (t *TopicState) checkState(o *Options) {
 	have, want := t.Partitions, t.WantPartitions
 	if have == want || want == 0 {
 		return
 	}
-	how := fmt.Sprintf("%d were added since", want-have)
-	if want < have {
-		how = "it was created anew with fewer"
+	text := fmt.Sprintf("%s has %d partitions, its changelog topic %s has %d: the one was created anew with fewer, or the other given more; run zyklus admin rebuild, which begins again from the start of the topic",
+		o.Topic, want, t.Name, have)
+	if want > have {
+		text = o.grown(have, want).Error()
 	}
-	t.deviate(true, "partitions", strconv.Itoa(have), strconv.Itoa(want),
-		"input topic %s has %d partitions, its state in changelog topic %s has %d: %s, and customers are no longer where their state is; take a new group, which reads the input from its start, and run zyklus migrate for its topics",
-		input, want, t.Name, have, how)
+	t.deviate(true, "partitions", strconv.Itoa(have), strconv.Itoa(want), "%s", text)
+}
+
+// grown is the error of a topic that has been given more partitions than it had when its state was built.
+func (o *Options) grown(before, now int) error {
+	switch {
+	case o.Stage != "":
+		return fmt.Errorf("topic %s has been given more partitions (%d, now %d): run zyklus migrate, which lets the re-keying stage know them, and start again",
+			o.Topic, before, now)
+	case o.Rekeyed:
+		return fmt.Errorf("topic %s has been given more partitions (%d, now %d), so customers are no longer where their state is: take a new group with a new database, and run zyklus migrate; sources are re-keyed from their start",
+			o.Topic, before, now)
+	}
+	return fmt.Errorf("topic %s has been given more partitions (%d, now %d), so customers are no longer where their state is: set key: other for this source, with a new group and a new database, and run zyklus migrate; it is then re-keyed from its start",
+		o.Topic, before, now)
 }
 
 func (t *TopicState) checkReplicas(o *Options) {

@@ -40,10 +40,10 @@ func TestDeviations(t *testing.T) {
 	}{
 		"input grew": {func(l *lab) { l.recreate("events", 5, nil) }, []want{
 			{"events", "message.timestamp.type", "CreateTime", "LogAppendTime", false, "set it to LogAppendTime"},
-			{changelog, "partitions", "3", "5", true, "2 were added since, and customers are no longer where their state is; take a new group"},
+			{changelog, "partitions", "3", "5", true, "given more partitions (3, now 5), so customers are no longer where their state is: set key: other for this source, with a new group"},
 		}},
 		"input shrank": {func(l *lab) { l.recreate("events", 2, map[string]string{"message.timestamp.type": "LogAppendTime"}) }, []want{
-			{changelog, "partitions", "3", "2", true, "it was created anew with fewer, and"},
+			{changelog, "partitions", "3", "2", true, "the one was created anew with fewer, or the other given more; run zyklus admin rebuild"},
 		}},
 		"input compacted": {func(l *lab) { l.alter("events", "cleanup.policy", "compact") }, []want{
 			{"events", "cleanup.policy", "compact", "delete", false, "vanish before they are read; set it to delete"},

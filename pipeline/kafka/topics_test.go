@@ -25,7 +25,7 @@ func TestCheckTopics(t *testing.T) {
 		"partitions differ": {func(l *lab) {
 			must(l.t, l.cluster.DeleteTopic("events"))
 			must(l.t, l.cluster.CreateTopic("events", 5, nil))
-		}, "input topic events has 5 partitions, its state in changelog topic zyklus-g-changelog has 3: 2 were added since"},
+		}, "topic events has been given more partitions (3, now 5), so customers are no longer where their state is: set key: other"},
 		"changelog not compacted": {func(l *lab) {
 			must(l.t, l.cluster.DeleteTopic("zyklus-g-changelog"))
 			must(l.t, l.cluster.CreateTopic("zyklus-g-changelog", 3, map[string]string{"cleanup.policy": "delete"}))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -23,6 +24,22 @@ type transactions struct {
 
 	known   []place // that awaitKnown has seen; few
 	letters int32   // partitions of the dead-letter topic
+	built   []kgo.RecordHeader
+}
+
+// headerPartitions of a checkpoint's last change says how many partitions the input had: state that was built with another
+// number is of other customers.
+const headerPartitions = "partitions"
+
+// builtWith returns how many partitions the input had when a record of the changelog was written, 0 if it does not say.
+func builtWith(rec *kgo.Record) int {
+	for _, h := range rec.Headers {
+		if h.Key == headerPartitions {
+			n, _ := strconv.Atoi(string(h.Value))
+			return n
+		}
+	}
+	return 0
 }
 
 // openTransactions fences every other producer of the partition and waits until their open transaction is resolved.
@@ -41,7 +58,10 @@ func openTransactions(ctx context.Context, o *Options, partition int32, d *Deps)
 		cl.Close()
 		return nil, fmt.Errorf("fence former producers of %s: %w", o.transactionalID(partition), err)
 	}
-	return &transactions{cl: cl, o: o, partition: partition, crash: d.crash, letters: max(d.letters, 1)}, nil
+	return &transactions{
+		cl: cl, o: o, partition: partition, crash: d.crash, letters: max(d.letters, 1),
+		built: []kgo.RecordHeader{{Key: headerPartitions, Value: strconv.AppendInt(nil, int64(d.partitions), 10)}},
+	}, nil
 }
 
 func (t *transactions) close() { t.cl.Close() }
@@ -70,6 +90,9 @@ func (t *transactions) produce(ctx context.Context, cp *pipeline.Checkpoint) err
 		t.records = append(t.records, kgo.Record{
 			Topic: t.o.ChangelogTopic, Partition: t.partition, Key: c.Key, Value: c.Value,
 		})
+	}
+	if last := len(t.records) - 1; last >= 0 {
+		t.records[last].Headers = t.built
 	}
 	at := time.Now()
 	for i := range cp.DeadLetters {

@@ -28,6 +28,9 @@ func (r *Runner) watch(ctx context.Context) error {
 		if n%4 != 0 {
 			continue
 		}
+		if err := r.checkGrowth(ctx); err != nil {
+			return err
+		}
 		r.commitOffsets(sessions)
 		if r.tells() {
 			if err := r.compareNotes(ctx, sessions); err != nil {
@@ -35,6 +38,25 @@ func (r *Runner) watch(ctx context.Context) error {
 			}
 		}
 	}
+}
+
+// checkGrowth ends the Runner within a second if its topic is given more partitions: from then on customers come to
+// partitions where their state is not. No answer, or one of fewer, is none to rely on.
+func (r *Runner) checkGrowth(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, watchLimit)
+	defer cancel()
+	topic := kmsg.NewMetadataRequestTopic()
+	topic.Topic = &r.o.Topic
+	req := kmsg.NewPtrMetadataRequest()
+	req.Topics = append(req.Topics, topic)
+	resp, err := req.RequestWith(ctx, r.feed.cl)
+	if err != nil || len(resp.Topics) != 1 {
+		return nil
+	}
+	if now := len(resp.Topics[0].Partitions); now > int(r.d.partitions) {
+		return r.o.grown(int(r.d.partitions), now)
+	}
+	return nil
 }
 
 // tells reports whether members of the group need each other's notes.
@@ -64,7 +86,7 @@ func (r *Runner) compareNotes(ctx context.Context, sessions []*session) error {
 	if len(r.o.Stall.Limits) == 0 {
 		return nil
 	}
-	alerts := r.guard.judge(list, r.partitions)
+	alerts := r.guard.judge(list, int(r.d.partitions))
 	for _, a := range alerts {
 		r.logAlert(a)
 	}

@@ -61,7 +61,8 @@ type Kafka struct {
 	Partitions         int           `yaml:"partitions" default:"8" doc:"partitions of topics that zyklus creates; an existing topic keeps its own"`
 	Replication        int           `yaml:"replication" default:"0" doc:"replicas of topics that zyklus creates; 0 for the brokers' default"`
 	MinInsyncReplicas  int           `yaml:"min_insync_replicas" default:"0" doc:"replicas that must hold a checkpoint before it counts (min.insync.replicas of topics that zyklus creates); 0 for the brokers' default. 2 of 3 replicas lose nothing with one broker"`
-	InstanceID         string        `yaml:"instance_id" doc:"makes this process a static member of the group; must be unique in it and the same after a restart, such as a pod's name in a stateful set"`
+	InstanceID         string        `yaml:"instance_id" doc:"makes this process a static member of the group, which keeps its partitions over a restart of less than 45 s; must be unique in it and the same after a restart, such as a pod's name in a stateful set"`
+	GroupProtocol      string        `yaml:"group_protocol" default:"classic" oneof:"classic,consumer" doc:"how instances come to their partitions: one of them divides them, or the brokers do (consumer: KIP-848, Kafka 4.0 and later, better 4.3). With consumer the brokers say how long a vanished instance is waited for (group.consumer.session.timeout.ms), and a static member that was killed comes back only after that"`
 	CheckpointInterval time.Duration `yaml:"checkpoint_interval" default:"1s" doc:"time between checkpoints: rows are at most so much older than the events"`
 	RekeyInterval      time.Duration `yaml:"rekey_interval" default:"200ms" doc:"time between the transactions that re-key events, where sources are not keyed by customer; adds to the age of rows"`
 }
