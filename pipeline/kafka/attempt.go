@@ -72,14 +72,15 @@ func (s *session) attempt() error {
 	if err := a.restore(); err != nil {
 		return err
 	}
-	if err := a.compare(); err != nil {
+	version := a.task.Version()
+	a.writer = newWriter(s.hard, s.r.d.Sink, func(ctx context.Context) error { return s.refuseOlder(ctx, version) })
+	defer a.writer.close()
+	if err := a.compare(version == 0); err != nil {
 		return err
 	}
 	if a.position, err = a.startPosition(); err != nil {
 		return err
 	}
-	a.writer = newWriter(s.hard, s.r.d.Sink)
-	defer a.writer.close()
 	a.inbox = s.r.feed.add(s.partition, a.position)
 	defer s.r.feed.remove(s.partition, a.inbox)
 	s.in(phaseRunning)
@@ -113,32 +114,6 @@ func (a *attempt) restore() error {
 		return fatal(fmt.Errorf("restore %s partition %d: %w", s.r.o.ChangelogTopic, s.partition, err))
 	}
 	return nil
-}
-
-// compare refuses to run with a state that is older than what the Sink holds: its rows would lose against those of the
-// state that was lost.
-func (a *attempt) compare() error {
-	s := a.s
-	s.in(phaseComparing)
-	for pause := (backoff{}); ; pause.wait(s.soft) {
-		stored, err := s.r.d.Sink.Version(s.soft, s.r.o.Topic, s.partition)
-		if err == nil && stored > a.task.Version() {
-			return fatalf("state of %s partition %d is older (%s) than the database (%s): the changelog %s was lost, or this is the database of another group; use a fresh database and group, or run zyklus admin rebuild",
-				s.r.o.Topic, s.partition, versionText(a.task.Version()), versionText(stored), s.r.o.ChangelogTopic)
-		}
-		if err == nil {
-			return nil
-		}
-		if s.soft.Err() != nil {
-			return s.soft.Err()
-		}
-		s.log.Warn("waiting for the database before the partition runs", "error", err)
-	}
-}
-
-func versionText(v int64) string {
-	lineage, number := pipeline.SplitVersion(v)
-	return fmt.Sprintf("lineage %d checkpoint %d", lineage, number)
 }
 
 // startPosition returns the offset to read from and makes sure that the topic still holds it.
@@ -184,6 +159,10 @@ func (a *attempt) run() error {
 		select {
 		case <-a.s.soft.Done():
 			return a.finish()
+		case err := <-a.writer.compared: // what compare did not wait for
+			if err != nil {
+				return err
+			}
 		case err := <-a.writer.done:
 			if err := a.written(err); err != nil {
 				return err

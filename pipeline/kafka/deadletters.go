@@ -94,7 +94,8 @@ func (p *Projector) Run(ctx context.Context) error {
 		kgo.ConsumeTopics(p.topic),
 		kgo.Balancers(kgo.CooperativeStickyBalancer()),
 		kgo.DisableAutoCommit(),
-		kgo.BlockRebalanceOnPoll(),
+		// No rebalance waits for a write, which may take as long as the Sink is away: this member would be thrown out. The
+		// partition's next owner writes the same rows again.
 		// What is older than the topic keeps is gone; rows are idempotent, so going back is harmless.
 		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
@@ -105,13 +106,12 @@ func (p *Projector) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer cl.CloseAllowingRebalance()
+	defer cl.Close()
 	for ctx.Err() == nil {
 		fs := cl.PollRecords(ctx, p.o.MaxPoll)
 		if err := p.project(ctx, cl, fs); err != nil {
 			return err
 		}
-		cl.AllowRebalance()
 	}
 	return nil
 }
