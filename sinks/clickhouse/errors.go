@@ -40,6 +40,8 @@ func classify(err error) class {
 	switch {
 	case errors.As(err, &status):
 		return classifyStatus(status.StatusCode)
+	case errors.Is(err, errImpostor):
+		return classOverload // like any other answer of a load balancer without a living server
 	case errors.As(err, &op):
 		return classStop // the driver cannot convert a column: the table's types are not the declared ones
 	case errors.Is(err, ch.ErrAcquireConnTimeout), errors.Is(err, context.DeadlineExceeded):
@@ -169,6 +171,8 @@ func (c *Client) explainTransport(err error) string {
 		err = urlErr.Err // the URL is a page long and says nothing
 	}
 	switch {
+	case errors.Is(err, errImpostor):
+		return fmt.Sprintf("the server at %s is not ClickHouse: something in front of it answers in its place (a load balancer, a log-in page); waiting", where)
 	case errors.As(err, &own):
 		return "ClickHouse credentials cannot be read: " + oneLine(own.Error())
 	case errors.As(err, &dns):

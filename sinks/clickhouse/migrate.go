@@ -25,6 +25,12 @@ func steps() []step {
 	return []step{{version: 1, name: "first layout", sql: func(string) []string { return nil }}}
 }
 
+// latestStep is the version of the last embedded migration.
+func latestStep() uint32 {
+	all := steps()
+	return all[len(all)-1].version
+}
+
 func createMigrations(database string) string {
 	return fmt.Sprintf(`CREATE TABLE IF NOT EXISTS %s.%s
 (
@@ -127,8 +133,7 @@ func (c *Client) apply(ctx context.Context, ch change) error {
 		return nil // there is no table yet to record it in
 	}
 	sql := "INSERT INTO " + c.table(migrationsTable) + " (version, name, checksum) VALUES (?, ?, ?)"
-	latest := steps()[len(steps())-1].version
-	if err := c.conn.Exec(ctx, sql, latest, ch.name, ch.checksum()); err != nil {
+	if err := c.conn.Exec(ctx, sql, latestStep(), ch.name, ch.checksum()); err != nil {
 		return fmt.Errorf("record: %w", c.explain(err))
 	}
 	return nil
