@@ -264,7 +264,9 @@ func bodyShort(share float64) fault {
 }
 
 // portion is how much of a body is passed on: something, and not all.
-func portion(body []byte, share float64) int { return min(max(1, int(float64(len(body))*share)), len(body)-1) }
+func portion(body []byte, share float64) int {
+	return min(max(1, int(float64(len(body))*share)), len(body)-1)
+}
 
 // exception answers as the engine would, without asking it.
 func exception(code int, name string) fault {

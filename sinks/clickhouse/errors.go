@@ -131,6 +131,9 @@ func (c *Client) explain(err error) error {
 
 func (c *Client) explainException(e *ch.Exception) string {
 	message := oneLine(e.Message)
+	if strings.Contains(strings.ToLower(message), "no space left on device") {
+		return fullDisk(message) // of any code: whatever the server was writing
+	}
 	switch e.Code {
 	case 516, 192, 193, 194:
 		return fmt.Sprintf("ClickHouse refuses user %q: wrong user name or password (check clickhouse.username and clickhouse.password)", c.opts.Username)
@@ -151,10 +154,14 @@ func (c *Client) explainException(e *ch.Exception) string {
 	case 241:
 		return fmt.Sprintf("ClickHouse is out of memory; waiting (%s)", message)
 	case 243:
-		return fmt.Sprintf("ClickHouse is out of disk space: free some; waiting (%s)", message)
+		return fullDisk(message)
 	default:
 		return fmt.Sprintf("ClickHouse error %d: %s", e.Code, message)
 	}
+}
+
+func fullDisk(message string) string {
+	return fmt.Sprintf("ClickHouse is out of disk space: free some; waiting (%s)", message)
 }
 
 // nativePort is what a server answers to HTTP on its native port.
