@@ -209,6 +209,11 @@ var (
 	}}
 )
 
+// insertLost takes an insert and never passes it on.
+var insertLost = fault{"insert lost", func(_ *faulty, _ http.ResponseWriter, r *http.Request, _ []byte) {
+	<-r.Context().Done()
+}}
+
 // trickle reads a body in steps with pauses.
 type trickle struct {
 	rest []byte
@@ -289,7 +294,7 @@ func webPage(status int) fault {
 // everyFault is one of each kind.
 func everyFault(chance *rand.Rand) []fault {
 	return []fault{
-		answerLost, answerLate, insertLate, trickling, bodyCut(chance.Float64()), bodyShort(chance.Float64()),
+		answerLost, answerLate, insertLate, insertLost, trickling, bodyCut(chance.Float64()), bodyShort(chance.Float64()),
 		exception(252, "TOO_MANY_PARTS"), exception(241, "MEMORY_LIMIT_EXCEEDED"), exception(243, "NOT_ENOUGH_SPACE"),
 		exception(242, "TABLE_IS_READ_ONLY"), webPage(http.StatusServiceUnavailable), webPage(http.StatusBadGateway), webPage(http.StatusOK),
 	}
