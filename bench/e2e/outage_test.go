@@ -150,7 +150,7 @@ func (f *flow) run() {
 	began, last := time.Now(), time.Now()
 	for e := (simulator.Event{}); f.ctx.Err() == nil; time.Sleep(2 * time.Millisecond) {
 		for due := int64(time.Since(began).Seconds() * f.rate); f.count < due && f.sim.Next(&e); f.count++ {
-			if err := f.producer.Produce(context.Background(), append([]byte(nil), e.Key...), append([]byte(nil), e.Value...), e.Arrival); err != nil {
+			if err := f.producer.Produce(context.Background(), append([]byte(nil), e.Key...), append([]byte(nil), e.Value...), time.Now()); err != nil {
 				f.b.Error(err)
 				return
 			}
