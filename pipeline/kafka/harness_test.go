@@ -202,6 +202,7 @@ type memorySink struct {
 	letters  map[string]int // writes of a dead letter, by its key
 	writes   int
 	stuck    chan struct{} // while not nil, writes wait for it to be closed
+	mute     chan struct{} // while not nil, questions for the version wait for it to be closed
 	err      error
 }
 
@@ -209,16 +210,25 @@ func newMemorySink() *memorySink {
 	return &memorySink{counts: map[string]int64{}, rowOf: map[string]int64{}, versions: map[int32]int64{}, letters: map[string]int{}}
 }
 
+// await waits until a channel is closed, if there is one.
+func await(ctx context.Context, closed <-chan struct{}) error {
+	if closed == nil {
+		return nil
+	}
+	select {
+	case <-closed:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 func (s *memorySink) Write(ctx context.Context, b *pipeline.Batch) error {
 	s.mu.Lock()
 	stuck, err := s.stuck, s.err
 	s.mu.Unlock()
-	if stuck != nil {
-		select {
-		case <-stuck:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+	if err := await(ctx, stuck); err != nil {
+		return err
 	}
 	if err != nil {
 		return err
@@ -255,7 +265,13 @@ func (s *memorySink) keepLetters(rows *pipeline.Rows) {
 	}
 }
 
-func (s *memorySink) Version(_ context.Context, _ string, partition int32) (int64, error) {
+func (s *memorySink) Version(ctx context.Context, _ string, partition int32) (int64, error) {
+	s.mu.Lock()
+	mute := s.mute
+	s.mu.Unlock()
+	if err := await(ctx, mute); err != nil {
+		return 0, err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.versions[partition], nil
