@@ -201,6 +201,7 @@ type memorySink struct {
 	versions map[int32]int64
 	letters  map[string]int // writes of a dead letter, by its key
 	writes   int
+	waits    int           // writes of dead letters that had to wait
 	stuck    chan struct{} // while not nil, writes wait for it to be closed
 	mute     chan struct{} // while not nil, questions for the version wait for it to be closed
 	err      error
@@ -226,6 +227,9 @@ func await(ctx context.Context, closed <-chan struct{}) error {
 func (s *memorySink) Write(ctx context.Context, b *pipeline.Batch) error {
 	s.mu.Lock()
 	stuck, err := s.stuck, s.err
+	if stuck != nil && b.Tables[0].Table != countTable {
+		s.waits++
+	}
 	s.mu.Unlock()
 	if err := await(ctx, stuck); err != nil {
 		return err
