@@ -124,13 +124,14 @@ func New(o Options, d Deps) (*Runner, error) {
 // leaving the group; it returns nil. It returns an error at once if CheckTopics does, and later if something fails
 // that trying again cannot mend. A broker or Sink that is away is waited for. Run may be called once.
 func (r *Runner) Run(ctx context.Context) error {
-	if err := CheckTopics(ctx, r.o); err != nil {
-		if ctx.Err() != nil {
-			return nil
-		}
-		return err
+	err := CheckTopics(ctx, r.o)
+	if err == nil {
+		err = r.count(ctx)
 	}
-	if err := r.count(ctx); err != nil {
+	switch {
+	case ctx.Err() != nil:
+		return nil
+	case err != nil:
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -147,7 +148,7 @@ func (r *Runner) Run(ctx context.Context) error {
 	loops.Go(r.feed.run)
 	loops.Go(r.watchGroup)
 	loops.Go(r.watch)
-	err := loops.Wait()
+	err = loops.Wait()
 	r.stop()
 	return errors.Join(r.failed(), err)
 }
