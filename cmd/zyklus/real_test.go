@@ -299,7 +299,7 @@ func (d deployment) insertCSV(t *testing.T, columns, path string) {
 }
 
 // succeed runs zyklus to its end, which must be a good one, and returns what it printed.
-func succeed(t *testing.T, args ...string) string {
+func succeed(t testing.TB, args ...string) string {
 	t.Helper()
 	code, out, log := runZyklus(t, nil, args...)
 	if code != 0 {

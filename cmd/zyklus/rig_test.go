@@ -487,6 +487,7 @@ func (r *rig) compare(want, got deployment) {
 		{"v_customers", "", "customer_id"},
 		{"v_phase_transitions", "", "lifecycle, customer_id, at"},
 		{"v_orders", "", "customer_id, order_id"},
+		{"v_customer_days", "", "customer_id, day"},
 		{"v_dead_letters", "EXCEPT (received_at)", "topic, partition, position"}, // when it was written
 		{"v_checkpoints", "EXCEPT (lineage, number)", "topic, partition"},        // how often it was written
 	} {
@@ -563,7 +564,8 @@ func (r *rig) checkVersions(d deployment) {
 	r.t.Helper()
 	for table, key := range map[string]string{
 		"customers": "customer_id", "orders": "customer_id, order_id", "phase_transitions": "lifecycle, customer_id, at",
-		"checkpoints": "topic, partition",
+		"customer_days": "customer_id, day",
+		"checkpoints":   "topic, partition",
 	} {
 		lines := d.mustQuery(r.t, fmt.Sprintf("SELECT %s, version, groupUniqArray(2)(toString(tuple(*))) AS rows FROM %s GROUP BY %[1]s, version HAVING length(rows) > 1 LIMIT 3", key, table))
 		if len(lines) > 0 {

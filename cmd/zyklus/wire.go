@@ -197,7 +197,7 @@ func clickhouseOptions(cfg *config.Config) clickhouse.Options {
 	c := &cfg.ClickHouse
 	o := clickhouse.Options{
 		Addrs: c.Addrs, Protocol: c.Protocol, Database: c.Database, Username: c.Username,
-		Password: c.Password.Reveal(), Compression: c.Compression,
+		Password: c.Password.Reveal(), Compression: c.Compression, InsertTimeout: c.InsertTimeout,
 	}
 	if c.TLS.Enabled {
 		o.TLS = c.TLS.Client

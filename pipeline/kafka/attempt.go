@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
@@ -46,6 +47,7 @@ type attempt struct {
 	bounds   *bounds         // in force
 	told     map[uint64]bool // alerts that are in a committed transaction of this attempt, by id
 
+	unasked atomic.Bool     // the Task runs, though the Sink has not said yet what it holds
 	shown   *pipeline.Stats // last figures shown
 	shownAt time.Time
 }
@@ -73,14 +75,15 @@ func (s *session) attempt() error {
 	if err := a.restore(); err != nil {
 		return err
 	}
-	if err := a.compare(); err != nil {
+	version := a.task.Version()
+	a.writer = newWriter(s.hard, s.r.d.Sink, func(ctx context.Context) error { return a.refuseOlder(ctx, version) })
+	defer a.writer.close()
+	if err := a.compare(version == 0); err != nil {
 		return err
 	}
 	if a.position, err = a.startPosition(); err != nil {
 		return err
 	}
-	a.writer = newWriter(s.hard, s.r.d.Sink)
-	defer a.writer.close()
 	a.inbox = s.r.feed.add(s.partition, a.position, a.task.TopicID())
 	defer s.r.feed.remove(s.partition, a.inbox)
 	s.in(phaseRunning)
@@ -122,45 +125,6 @@ func (a *attempt) restore() error {
 	return nil
 }
 
-// compare refuses to run with a state that is older than what the Sink holds: its rows would lose against those of the
-// state that was lost.
-func (a *attempt) compare() error {
-	s := a.s
-	s.in(phaseComparing)
-	for pause := (backoff{}); ; pause.wait(s.soft) {
-		stored, err := s.r.d.Sink.Version(s.soft, s.r.o.Topic, s.partition)
-		if err == nil && stored > a.task.Version() {
-			return a.verdict("state of %s partition %d is older (%s) than the database (%s): the changelog %s was lost, or this is the database of another group; use a fresh database and group, or run zyklus admin rebuild",
-				s.r.o.Topic, s.partition, versionText(a.task.Version()), versionText(stored), s.r.o.ChangelogTopic)
-		}
-		if err == nil {
-			return nil
-		}
-		if s.soft.Err() != nil {
-			return s.soft.Err()
-		}
-		s.log.Warn("waiting for the database before the partition runs", "error", err)
-	}
-}
-
-// verdict is a fatal error about the state, unless another process has written to the changelog since it was restored
-// here: then this one stood still, and what it has restored is old, not wrong.
-func (a *attempt) verdict(format string, args ...any) error {
-	end, err := listOffset(a.s.soft, a.txn.cl, a.s.r.o.ChangelogTopic, a.s.partition, atEnd, uncommitted)
-	switch {
-	case err != nil:
-		return a.s.denied(err)
-	case end > a.restored:
-		return errors.New("another process has taken the partition over since it was restored here")
-	}
-	return fatalf(format, args...)
-}
-
-func versionText(v int64) string {
-	lineage, number := pipeline.SplitVersion(v)
-	return fmt.Sprintf("lineage %d checkpoint %d", lineage, number)
-}
-
 // startPosition returns the offset to read from and makes sure that it is of this topic and that the topic holds it.
 func (a *attempt) startPosition() (int64, error) {
 	s, cl, topic := a.s, a.txn.cl, a.s.r.o.Topic
@@ -200,6 +164,10 @@ func (a *attempt) run() error {
 		select {
 		case <-a.s.soft.Done():
 			return a.finish()
+		case err := <-a.writer.compared: // what compare did not wait for
+			if err != nil {
+				return err
+			}
 		case err := <-a.writer.done:
 			if err := a.written(err); err != nil {
 				return err

@@ -101,7 +101,8 @@ func (p *Projector) Run(ctx context.Context) error {
 		kgo.ConsumeTopics(p.topic),
 		kgo.Balancers(kgo.CooperativeStickyBalancer()),
 		kgo.DisableAutoCommit(),
-		kgo.BlockRebalanceOnPoll(),
+		// No rebalance waits for a write, which may take as long as the Sink is away: this member would be thrown out. The
+		// partition's next owner writes the same rows again.
 		// What is older than the topic keeps is gone; rows are idempotent, so going back is harmless.
 		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
@@ -118,7 +119,6 @@ func (p *Projector) Run(ctx context.Context) error {
 		if err := p.project(ctx, cl, fs); err != nil {
 			return err
 		}
-		cl.AllowRebalance()
 	}
 	return nil
 }
@@ -127,11 +127,10 @@ func (p *Projector) Run(ctx context.Context) error {
 func (p *Projector) leave(group string, cl *kgo.Client) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	cl.AllowRebalance()
 	if err := p.o.leave(ctx, group, cl); err != nil {
 		p.log.Warn("leaving the group "+group, "error", err)
 	}
-	cl.CloseAllowingRebalance()
+	cl.Close()
 }
 
 // project writes what was polled and commits it.

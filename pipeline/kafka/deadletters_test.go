@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sourcegraph/conc"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"zyklus/pipeline"
 )
@@ -110,4 +111,40 @@ func TestDeadLetterIsCut(t *testing.T) {
 	if h := r.Headers[len(r.Headers)-1]; h.Key != headerTruncated || string(h.Value) != fmt.Sprint(2*maxLetter) {
 		t.Fatalf("got %v", h)
 	}
+}
+
+// TestCopierThatWaitsKeepsItsPlace: a copier that waits for the Sink takes part in rebalances all the same. The group would
+// throw it out otherwise.
+func TestCopierThatWaitsKeepsItsPlace(t *testing.T) {
+	l := newLab(t, 2)
+	l.o.Client = append(l.o.Client, kgo.RebalanceTimeout(time.Second))
+	l.run()
+	for i := range 50 {
+		l.send(fmt.Sprint("bad-", i))
+	}
+	stuck := make(chan struct{})
+	l.sink.set(func() { l.sink.stuck = stuck })
+	first := l.project()
+	eventually(t, "the first copier waits for the sink", func() (err error) {
+		l.sink.set(func() {
+			if l.sink.waits == 0 {
+				err = errors.New("nothing waits")
+			}
+		})
+		return err
+	})
+	second := l.project()
+	eventually(t, "both copiers are members", func() error {
+		groups, err := l.admin().DescribeGroups(t.Context(), l.o.Group+"-dead-letters")
+		must(t, err)
+		g := groups[l.o.Group+"-dead-letters"]
+		if g.State != "Stable" || len(g.Members) != 2 {
+			return fmt.Errorf("%s with %d members", g.State, len(g.Members))
+		}
+		return nil
+	})
+	l.sink.set(func() { l.sink.stuck = nil })
+	close(stuck)
+	l.awaitLetters(50)
+	must(t, errors.Join(first(), second()))
 }

@@ -210,7 +210,9 @@ type memorySink struct {
 	versions map[int32]int64
 	letters  map[string]int // writes of a dead letter, by its key
 	writes   int
+	waits    int           // writes of dead letters that had to wait
 	stuck    chan struct{} // while not nil, writes wait for it to be closed
+	mute     chan struct{} // while not nil, questions for the version wait for it to be closed
 	err      error
 }
 
@@ -218,16 +220,28 @@ func newMemorySink() *memorySink {
 	return &memorySink{counts: map[string]int64{}, rowOf: map[string]int64{}, versions: map[int32]int64{}, letters: map[string]int{}}
 }
 
+// await waits until a channel is closed, if there is one.
+func await(ctx context.Context, closed <-chan struct{}) error {
+	if closed == nil {
+		return nil
+	}
+	select {
+	case <-closed:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 func (s *memorySink) Write(ctx context.Context, b *pipeline.Batch) error {
 	s.mu.Lock()
 	stuck, err := s.stuck, s.err
+	if stuck != nil && b.Tables[0].Table != countTable {
+		s.waits++
+	}
 	s.mu.Unlock()
-	if stuck != nil {
-		select {
-		case <-stuck:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+	if err := await(ctx, stuck); err != nil {
+		return err
 	}
 	if err != nil {
 		return err
@@ -264,7 +278,13 @@ func (s *memorySink) keepLetters(rows *pipeline.Rows) {
 	}
 }
 
-func (s *memorySink) Version(_ context.Context, _ string, partition int32) (int64, error) {
+func (s *memorySink) Version(ctx context.Context, _ string, partition int32) (int64, error) {
+	s.mu.Lock()
+	mute := s.mute
+	s.mu.Unlock()
+	if err := await(ctx, mute); err != nil {
+		return 0, err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.versions[partition], nil

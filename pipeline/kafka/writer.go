@@ -10,18 +10,25 @@ import (
 )
 
 // writer writes the batches of one attempt to the Sink in the background, one at a time: the Task goes on meanwhile.
+// Before the first it compares the state with what the Sink holds.
 type writer struct {
-	busy   bool // a batch is being written; of the attempt's goroutine alone
-	in     chan *pipeline.Batch
-	done   chan error
-	cancel context.CancelFunc
-	wg     conc.WaitGroup
+	busy     bool // a batch is being written; of the attempt's goroutine alone
+	compared chan error
+	in       chan *pipeline.Batch
+	done     chan error
+	cancel   context.CancelFunc
+	wg       conc.WaitGroup
 }
 
-func newWriter(ctx context.Context, sink pipeline.Sink) *writer {
+func newWriter(ctx context.Context, sink pipeline.Sink, compare func(context.Context) error) *writer {
 	ctx, cancel := context.WithCancel(ctx)
-	w := &writer{in: make(chan *pipeline.Batch, 1), done: make(chan error, 1), cancel: cancel}
+	w := &writer{compared: make(chan error, 1), in: make(chan *pipeline.Batch, 1), done: make(chan error, 1), cancel: cancel}
 	w.wg.Go(func() {
+		err := compare(ctx)
+		w.compared <- err
+		if err != nil {
+			return
+		}
 		for b := range w.in {
 			w.done <- write(ctx, sink, b)
 		}

@@ -40,6 +40,8 @@ func classify(err error) class {
 	switch {
 	case errors.As(err, &status):
 		return classifyStatus(status.StatusCode)
+	case errors.Is(err, errImpostor):
+		return classOverload // like any other answer of a load balancer without a living server
 	case errors.As(err, &op):
 		return classStop // the driver cannot convert a column: the table's types are not the declared ones
 	case errors.Is(err, ch.ErrAcquireConnTimeout), errors.Is(err, context.DeadlineExceeded):
@@ -129,6 +131,9 @@ func (c *Client) explain(err error) error {
 
 func (c *Client) explainException(e *ch.Exception) string {
 	message := oneLine(e.Message)
+	if strings.Contains(strings.ToLower(message), "no space left on device") {
+		return fullDisk(message) // of any code: whatever the server was writing
+	}
 	switch e.Code {
 	case 516, 192, 193, 194:
 		return fmt.Sprintf("ClickHouse refuses user %q: wrong user name or password (check clickhouse.username and clickhouse.password)", c.opts.Username)
@@ -149,10 +154,14 @@ func (c *Client) explainException(e *ch.Exception) string {
 	case 241:
 		return fmt.Sprintf("ClickHouse is out of memory; waiting (%s)", message)
 	case 243:
-		return fmt.Sprintf("ClickHouse is out of disk space: free some; waiting (%s)", message)
+		return fullDisk(message)
 	default:
 		return fmt.Sprintf("ClickHouse error %d: %s", e.Code, message)
 	}
+}
+
+func fullDisk(message string) string {
+	return fmt.Sprintf("ClickHouse is out of disk space: free some; waiting (%s)", message)
 }
 
 // nativePort is what a server answers to HTTP on its native port.
@@ -169,6 +178,8 @@ func (c *Client) explainTransport(err error) string {
 		err = urlErr.Err // the URL is a page long and says nothing
 	}
 	switch {
+	case errors.Is(err, errImpostor):
+		return fmt.Sprintf("the server at %s is not ClickHouse: something in front of it answers in its place (a load balancer, a log-in page); waiting", where)
 	case errors.As(err, &own):
 		return "ClickHouse credentials cannot be read: " + oneLine(own.Error())
 	case errors.As(err, &dns):

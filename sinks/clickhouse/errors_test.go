@@ -32,6 +32,7 @@ func TestClassify(t *testing.T) {
 		{io.ErrUnexpectedEOF, classNetwork},
 		{&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}, classNetwork},
 		{context.DeadlineExceeded, classNetwork},
+		{fmt.Errorf("insert: %w", errImpostor), classOverload},
 		{errors.New("?"), classUnknown},
 	} {
 		if got := classify(tc.err); got != tc.want {
@@ -49,6 +50,7 @@ func TestExplain(t *testing.T) {
 		{&ch.Exception{Code: 516, Message: "x"}, `refuses user "writer": wrong user name or password`},
 		{&ch.Exception{Code: 497, Message: "writer: Not enough privileges.\n To execute INSERT"}, `lacks a right: writer: Not enough privileges. To execute INSERT`},
 		{&ch.Exception{Code: 81}, "run `zyklus migrate`"},
+		{&ch.Exception{Code: 75, Message: "Cannot write to file: No space left on device"}, "ClickHouse is out of disk space: free some"},
 		{&net.DNSError{Name: "db"}, `host "db" is not known`},
 		{&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}, "no ClickHouse at db:8123: connection refused"},
 		{errors.New("at http://writer:s3cr%2Fet@db/ and s3cr/et"), "at http://writer:[password]@db/ and [password]"},

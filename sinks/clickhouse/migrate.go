@@ -25,6 +25,12 @@ func steps() []step {
 	return []step{{version: 1, name: "first layout", sql: func(string) []string { return nil }}}
 }
 
+// latestStep is the version of the last embedded migration.
+func latestStep() uint32 {
+	all := steps()
+	return all[len(all)-1].version
+}
+
 func createMigrations(database string) string {
 	return fmt.Sprintf(`CREATE TABLE IF NOT EXISTS %s.%s
 (
@@ -69,7 +75,9 @@ func (c *Client) Migrate(ctx context.Context, s Schema, progress func(step strin
 	return applied, nil
 }
 
-// Check reports what the database lacks of the schema, nil if nothing. Comments and TTLs do not count.
+// Check reports what the database lacks of the schema, nil if nothing. Comments and TTLs do not count. A database that a
+// newer version has migrated lacks nothing if that version only added columns and tables; after any other migration of its
+// own it is refused.
 func (c *Client) Check(ctx context.Context, s Schema) error {
 	if err := s.Validate(); err != nil {
 		return err
@@ -127,8 +135,7 @@ func (c *Client) apply(ctx context.Context, ch change) error {
 		return nil // there is no table yet to record it in
 	}
 	sql := "INSERT INTO " + c.table(migrationsTable) + " (version, name, checksum) VALUES (?, ?, ?)"
-	latest := steps()[len(steps())-1].version
-	if err := c.conn.Exec(ctx, sql, latest, ch.name, ch.checksum()); err != nil {
+	if err := c.conn.Exec(ctx, sql, latestStep(), ch.name, ch.checksum()); err != nil {
 		return fmt.Errorf("record: %w", c.explain(err))
 	}
 	return nil

@@ -32,6 +32,8 @@ type found struct {
 	tables   map[string]foundTable
 	// applied is the checksum last recorded under each name in schema_migrations.
 	applied map[string]string
+	// latest is the greatest version of embedded migrations recorded there.
+	latest uint32
 }
 
 type foundTable struct {
@@ -48,6 +50,16 @@ func (t foundTable) column(name string) (foundColumn, bool) {
 		return foundColumn{}, false
 	}
 	return t.columns[i], true
+}
+
+// showsMore reports whether a view has all the declared columns, as they are declared, and others.
+func (t foundTable) showsMore(declared []ViewColumn) bool {
+	for i := range declared {
+		if c, ok := t.column(declared[i].Name); !ok || c.kind != declared[i].Type {
+			return false
+		}
+	}
+	return len(t.columns) > len(declared)
 }
 
 // planner lists one kind of changes. An error means that a person must decide.
@@ -68,6 +80,10 @@ func planBase(database string, _ Schema, f found) ([]change, error) {
 // planSteps lists the embedded migrations that are not recorded. Each ends with a change of its own name, whose record
 // says that the step is complete. A database without tables of ours has nothing to migrate.
 func planSteps(database string, s Schema, f found) ([]change, error) {
+	if own := latestStep(); f.latest > own {
+		return nil, fmt.Errorf("ClickHouse database %q was migrated by a newer zyklus (to version %d, this one knows %d): run that version or a later one",
+			database, f.latest, own)
+	}
 	isNew := !slices.ContainsFunc(s.Tables, func(t *pipeline.Table) bool { _, ok := f.tables[t.Name]; return ok })
 	var changes []change
 	for _, st := range steps() {
@@ -169,15 +185,18 @@ func planColumn(database string, t *pipeline.Table, i int, have foundTable) ([]c
 	return nil, nil
 }
 
-// planViews creates the views that are missing or whose text has changed since it was last applied.
+// planViews creates the views that are missing or whose text has changed since it was last applied. One that shows more
+// than is declared was made by a newer version: the pipeline can do without it being taken back.
 func planViews(database string, s Schema, f found) []change {
 	var plain, joined []change
 	for _, t := range s.Tables {
 		view := s.view(t.Name)
 		c := change{name: "create view " + viewName(t.Name), sql: createView(database, t, view, s.MoneyExponent)}
-		if _, exists := f.tables[viewName(t.Name)]; exists && f.applied[c.name] == c.checksum() {
+		have, exists := f.tables[viewName(t.Name)]
+		if exists && f.applied[c.name] == c.checksum() {
 			continue
 		}
+		c.cosmetic = exists && have.showsMore(viewColumns(t, view.Columns, s.MoneyExponent))
 		if view.Join == "" {
 			plain = append(plain, c)
 		} else {
@@ -204,7 +223,7 @@ func (c *Client) inspect(ctx context.Context) (found, error) {
 	if _, ok := f.tables[migrationsTable]; !ok {
 		return f, nil
 	}
-	return f, c.explain(c.inspectApplied(ctx, f.applied))
+	return f, c.explain(c.inspectApplied(ctx, &f))
 }
 
 func (c *Client) inspectTables(ctx context.Context, tables map[string]foundTable) error {
@@ -226,10 +245,13 @@ func (c *Client) inspectTables(ctx context.Context, tables map[string]foundTable
 	})
 }
 
-func (c *Client) inspectApplied(ctx context.Context, applied map[string]string) error {
-	sql := "SELECT name, argMax(checksum, applied_at) FROM " + c.table(migrationsTable) + " WHERE ? != '' GROUP BY name"
+func (c *Client) inspectApplied(ctx context.Context, f *found) error {
+	sql := "SELECT name, argMax(checksum, applied_at), max(version) FROM " + c.table(migrationsTable) + " WHERE ? != '' GROUP BY name"
 	var name, checksum string
-	return c.each(ctx, sql, []any{&name, &checksum}, func() { applied[name] = checksum })
+	var version uint32
+	return c.each(ctx, sql, []any{&name, &checksum, &version}, func() {
+		f.applied[name], f.latest = checksum, max(f.latest, version)
+	})
 }
 
 // each runs a query whose one argument is the database and calls use after each row has been scanned into dest.

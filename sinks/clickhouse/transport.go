@@ -1,8 +1,10 @@
 package clickhouse
 
 import (
+	"errors"
 	"io"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 )
@@ -25,8 +27,31 @@ func (o *Options) newTransport(t *http.Transport) (http.RoundTripper, error) {
 	return transport{t}, nil
 }
 
-// RoundTrip implements http.RoundTripper.
+// RoundTrip implements http.RoundTripper. The driver takes any answer with status 200 for a success: rows would be lost
+// to a page that something in front of ClickHouse answers in its place.
 func (t transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := t.send(req)
+	if err != nil || resp.StatusCode != http.StatusOK || ofClickHouse(resp.Header) {
+		return resp, err
+	}
+	_ = resp.Body.Close() // the error that counts is who has answered
+	return nil, errImpostor
+}
+
+// errImpostor says that an answer is not ClickHouse's.
+var errImpostor = errors.New("something in front of ClickHouse answers in its place")
+
+// ofClickHouse reports whether an answer has any of the headers that ClickHouse puts into all of its own.
+func ofClickHouse(header http.Header) bool {
+	for name := range header {
+		if strings.HasPrefix(name, "X-Clickhouse-") {
+			return true
+		}
+	}
+	return false
+}
+
+func (t transport) send(req *http.Request) (*http.Response, error) {
 	lent, ok := req.Body.(*body)
 	if !ok {
 		return t.Transport.RoundTrip(req)

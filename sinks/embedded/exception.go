@@ -17,6 +17,7 @@ const (
 	codeQueryTooLarge         = 290
 	codeReadonly              = 164
 	codeQueryAlreadyRunning   = 216
+	codeNotEnoughSpace        = 243
 	codeCannotDecompress      = 271
 	codeIntoOutfileNotAllowed = 358
 	codeSessionNotFound       = 372

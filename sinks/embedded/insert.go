@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
 // spool holds the data of inserts under way in files of one directory. The
@@ -72,6 +73,8 @@ func bodyException(err error) error {
 		return exc
 	case errors.Is(err, errTooLarge):
 		return raise(codeQueryTooLarge, "QUERY_IS_TOO_LARGE", "Request body: "+err.Error())
+	case errors.Is(err, syscall.ENOSPC):
+		return raise(codeNotEnoughSpace, "NOT_ENOUGH_SPACE", "Request body: "+err.Error())
 	case errors.Is(err, errChecksum):
 		return raise(codeChecksumDoesntMatch, "CHECKSUM_DOESNT_MATCH", "Request body: "+err.Error())
 	}

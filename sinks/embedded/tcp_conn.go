@@ -21,7 +21,6 @@ const (
 	codeUnknownPacket    = 99
 	codeUnexpectedPacket = 101
 	codeNoFreeConnection = 203
-	codeNotEnoughSpace   = 243
 )
 
 // tcpConn is one native connection. One goroutine serves it; while a statement
