@@ -1,13 +1,19 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 
 	"zyklus/bench/apachekafka"
 )
@@ -96,4 +102,71 @@ func (b *realBrokers) killAll(t testing.TB) {
 	for i := range b.cluster.Addrs() {
 		b.kill(t, i)
 	}
+}
+
+// brokersAdmin asks about leaders and coordinators, and moves leaders.
+type brokersAdmin struct {
+	t testing.TB
+	*kadm.Client
+}
+
+func adminOf(t testing.TB, broker *part) brokersAdmin {
+	t.Helper()
+	return brokersAdmin{t, kadm.NewClient(kafkaClient(t, broker.addr))}
+}
+
+// leader returns the broker that leads a partition.
+func (a brokersAdmin) leader(topic string, partition int32) (leader int) {
+	a.t.Helper()
+	eventually(a.t, time.Minute, fmt.Sprintf("partition %d of %s has a leader", partition, topic), func() error {
+		topics, err := a.ListTopics(a.t.Context(), topic)
+		if err != nil {
+			return err
+		}
+		p, ok := topics[topic].Partitions[partition]
+		if leader = int(p.Leader); !ok || leader < 0 {
+			return fmt.Errorf("it has none: %v", cmp.Or(p.Err, topics[topic].Err))
+		}
+		return nil
+	})
+	return leader
+}
+
+// coordinator returns the broker that find finds for a group or a transactional id.
+func (a brokersAdmin) coordinator(find func(context.Context, ...string) kadm.FindCoordinatorResponses, id string) (node int) {
+	a.t.Helper()
+	eventually(a.t, time.Minute, "the coordinator of "+id, func() error {
+		found := find(a.t.Context(), id)[id]
+		node = int(found.NodeID)
+		return found.Err
+	})
+	return node
+}
+
+// rotate gives each partition of topics the next of its replicas as the preferred leader, and has it elected.
+func (a brokersAdmin) rotate(topics ...string) {
+	a.t.Helper()
+	have, err := a.ListTopics(a.t.Context(), topics...)
+	if err = errors.Join(err, have.Error()); err != nil {
+		a.t.Fatal(err)
+	}
+	var moves kadm.AlterPartitionAssignmentsReq
+	have.EachPartition(func(p kadm.PartitionDetail) {
+		moves.Assign(p.Topic, p.Partition, append(slices.Clone(p.Replicas[1:]), p.Replicas[0]))
+	})
+	moved, err := a.AlterPartitionAssignments(a.t.Context(), moves)
+	if err = errors.Join(err, moved.Error()); err != nil {
+		a.t.Fatal(err)
+	}
+	eventually(a.t, time.Minute, "the partitions' new leaders", func() error {
+		done, err := a.ElectLeaders(a.t.Context(), kadm.ElectPreferredReplica, have.TopicsSet())
+		for _, partitions := range done {
+			for _, p := range partitions {
+				if !errors.Is(p.Err, kerr.ElectionNotNeeded) {
+					err = errors.Join(err, p.Err)
+				}
+			}
+		}
+		return err
+	})
 }

@@ -1,0 +1,84 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestBrokersFail has three real brokers fail under a running pipeline in all the ways that need more than one of them:
+// leaders move with their brokers alive, the leader of the input and of the changelog, the group's coordinator and a
+// transaction's coordinator are killed, and a broker hangs. The process goes on through all of it.
+func TestBrokersFail(t *testing.T) {
+	broker := startRealBrokers(t)
+	r, admin := newRigOn(t, broker), adminOf(t, broker)
+	d := r.deploy("failing")
+	changelog := "zyklus-" + d.database + "-changelog"
+	checkpoints := r.checkpointsOf(d)
+	p := r.run(d)
+	p.awaitReady(time.Minute, "before any fault")
+	r.await(p, d, r.feed.reached(), "before any fault")
+
+	// survive waits until everything fed until now is in the database, and says what that took.
+	survive := func(when string) {
+		t.Helper()
+		began, attempts := time.Now(), p.attempts()
+		r.await(p, d, r.feed.reached(), when)
+		checkpoints.read()
+		t.Logf("%s: all rows after %v; partitions restored: %d", when, time.Since(began).Round(10*time.Millisecond), p.attempts()-attempts)
+	}
+	for n := range 5 {
+		admin.rotate(r.topic, changelog, "zyklus-"+d.database+"-dead-letters", "zyklus-"+d.database+"-outputs")
+		survive(fmt.Sprintf("leaders moved, %d", n+1))
+	}
+	for _, fault := range []struct {
+		name   string
+		victim func() int
+	}{
+		{"the leader of the input killed", func() int { return admin.leader(r.topic, 0) }},
+		{"the leader of the changelog killed", func() int { return admin.leader(changelog, 1) }},
+		{"the coordinator of the group killed", func() int { return admin.coordinator(admin.FindGroupCoordinators, d.database) }},
+		{"the coordinator of a transaction killed", func() int {
+			return admin.coordinator(admin.FindTxnCoordinators, d.database+"/"+r.topic+"/2")
+		}},
+	} {
+		victim := fault.victim()
+		broker.real.kill(t, victim)
+		survive(fault.name) // with the two that are left
+		broker.start()
+		survive(fault.name + " and started again")
+	}
+	r.hang(p, admin.leader(changelog, 0))
+	survive("a broker hung and went on")
+
+	at := r.feed.finish()
+	r.await(p, d, at, "at the end")
+	r.awaitLetters(d)
+	if code := p.stop(20 * time.Second); code != 0 {
+		t.Errorf("the pipeline ended with %d\n%s", code, tail(p.log.String(), 20))
+	}
+	checkpoints.checkNoFuture("at the end")
+	r.compare(r.control("control", at), d)
+	r.checkAccount(d)
+}
+
+// hangTime is longer than clients wait for an answer (FROZEN).
+const hangTime = 25 * time.Second
+
+// hang freezes a broker for longer than clients wait for an answer.
+func (r *rig) hang(p *process, victim int) {
+	r.t.Helper()
+	cluster := r.broker.real.cluster
+	if err := cluster.Freeze(victim); err != nil {
+		r.t.Fatal(err)
+	}
+	time.Sleep(hangTime)
+	_ = p.alive()
+	if err := cluster.Thaw(victim); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// attempts returns how often a partition had to be restored after something failed.
+func (p *process) attempts() int { return strings.Count(p.log.String(), "partition is dropped and restored") }
