@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kerr"
 
 	"zyklus/bench/apachekafka"
 )
@@ -151,22 +150,31 @@ func (a brokersAdmin) rotate(topics ...string) {
 		a.t.Fatal(err)
 	}
 	var moves kadm.AlterPartitionAssignmentsReq
+	want := map[string]map[int32]int32{}
 	have.EachPartition(func(p kadm.PartitionDetail) {
 		moves.Assign(p.Topic, p.Partition, append(slices.Clone(p.Replicas[1:]), p.Replicas[0]))
+		if want[p.Topic] == nil {
+			want[p.Topic] = map[int32]int32{}
+		}
+		want[p.Topic][p.Partition] = p.Replicas[1]
 	})
 	moved, err := a.AlterPartitionAssignments(a.t.Context(), moves)
 	if err = errors.Join(err, moved.Error()); err != nil {
 		a.t.Fatal(err)
 	}
-	eventually(a.t, time.Minute, "the partitions' new leaders", func() error {
-		done, err := a.ElectLeaders(a.t.Context(), kadm.ElectPreferredReplica, have.TopicsSet())
-		for _, partitions := range done {
-			for _, p := range partitions {
-				if !errors.Is(p.Err, kerr.ElectionNotNeeded) {
-					err = errors.Join(err, p.Err)
-				}
-			}
+	eventually(a.t, time.Minute, "the partitions have their new leaders", func() error {
+		if _, err := a.ElectLeaders(a.t.Context(), kadm.ElectPreferredReplica, have.TopicsSet()); err != nil {
+			return err
 		}
+		now, err := a.ListTopics(a.t.Context(), topics...)
+		if err != nil {
+			return err
+		}
+		now.EachPartition(func(p kadm.PartitionDetail) {
+			if p.Leader != want[p.Topic][p.Partition] {
+				err = fmt.Errorf("partition %d of %s is led by %d", p.Partition, p.Topic, p.Leader)
+			}
+		})
 		return err
 	})
 }
