@@ -653,17 +653,17 @@ func (r *rig) awaitLetters(d deployment) {
 // readCommitted returns the committed data records of a topic from given offsets on, and the offsets that follow.
 func readCommitted(t testing.TB, broker, topic string, from map[int32]int64) (records []*kgo.Record, next map[int32]int64) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	adm := kafkaClient(t, broker)
 	defer adm.Close()
-	ends, err := kadm.NewClient(adm).ListCommittedOffsets(ctx, topic)
-	if err == nil {
-		err = ends.Error()
-	}
-	if err != nil {
-		t.Fatalf("ends of %s: %v", topic, err)
-	}
+	var ends kadm.ListedOffsets
+	eventually(t, 30*time.Second, "the ends of "+topic, func() (err error) { // a broker that has just died may be asked
+		if ends, err = kadm.NewClient(adm).ListCommittedOffsets(ctx, topic); err == nil {
+			err = ends.Error()
+		}
+		return err
+	})
 	next = map[int32]int64{}
 	at, open := map[int32]kgo.Offset{}, 0
 	ends.Each(func(end kadm.ListedOffset) {
