@@ -202,8 +202,8 @@ func (c *Cluster) await(ctx context.Context, want ...int) error {
 				return fmt.Errorf("apache kafka: broker %d has ended by itself%s", i, b.lastWords())
 			}
 		}
-		if pause(ctx) != nil {
-			return fmt.Errorf("apache kafka: the cluster does not have brokers %v after %v (%v)%s", missing, startTime, err, c.brokers[want[0]].lastWords())
+		if end := pause(ctx); end != nil {
+			return fmt.Errorf("apache kafka: the cluster does not have brokers %v: %w%s", missing, errors.Join(end, err), c.brokers[want[0]].lastWords())
 		}
 	}
 }

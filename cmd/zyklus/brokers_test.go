@@ -124,7 +124,7 @@ func (a brokersAdmin) leader(topic string, partition int32) (leader int) {
 		}
 		p, ok := topics[topic].Partitions[partition]
 		if leader = int(p.Leader); !ok || leader < 0 {
-			return fmt.Errorf("it has none: %v", cmp.Or(p.Err, topics[topic].Err))
+			return cmp.Or(p.Err, topics[topic].Err, errors.New("none is elected"))
 		}
 		return nil
 	})

@@ -319,6 +319,9 @@ func (f *feeder) run(ctx context.Context) error {
 			}
 		}
 		to := f.reached().Add(feedSlice)
+		if to.After(time.Now()) {
+			return errors.New("simulated time has reached the present, and the future is not believed: begin earlier")
+		}
 		if err := f.play.until(ctx, to); err != nil {
 			return err
 		}

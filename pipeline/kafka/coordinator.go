@@ -34,8 +34,8 @@ func (o *Options) patientProducer() ([]kgo.Opt, *leaderHook) {
 	return []kgo.Opt{kgo.WithHooks(hook), kgo.Dialer(o.Security.dialPatiently)}, hook
 }
 
-// leaderHook has a client look for new leaders when a broker cannot be reached. The library itself does so for a
-// connection that is refused, but not for one that takes too long.
+// leaderHook has a client look for new leaders when a broker cannot be reached or does not answer. The library itself does
+// so for a connection that is refused, but not for what takes too long: it asks a broker that hangs again and again.
 type leaderHook struct{ client atomic.Pointer[kgo.Client] }
 
 // OnBrokerConnect implements kgo.HookBrokerConnect.
@@ -69,6 +69,13 @@ type lateError struct{ error }
 func (lateError) Timeout() bool   { return true }
 func (lateError) Temporary() bool { return true }
 func (e lateError) Unwrap() error { return e.error }
+
+// OnBrokerE2E implements kgo.HookBrokerE2E.
+func (h *leaderHook) OnBrokerE2E(_ kgo.BrokerMetadata, _ int16, e2e kgo.BrokerE2E) {
+	if cl := h.client.Load(); cl != nil && e2e.Err() != nil {
+		cl.ForceMetadataRefresh()
+	}
+}
 
 var (
 	_ net.Error             = lateError{syscall.ECONNREFUSED}
