@@ -306,10 +306,10 @@ func produce(t testing.TB, cl *kgo.Client, records ...*kgo.Record) {
 	}
 }
 
-// kafkaClient is a client of our own, not the pipeline's.
+// kafkaClient is a client of our own, not the pipeline's. Addresses of several brokers are separated by commas.
 func kafkaClient(t testing.TB, broker string, opts ...kgo.Opt) *kgo.Client {
 	t.Helper()
-	cl, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(broker), kgo.MetadataMinAge(100 * time.Millisecond)}, opts...)...)
+	cl, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(strings.Split(broker, ",")...), kgo.MetadataMinAge(100 * time.Millisecond)}, opts...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -317,7 +317,7 @@ func kafkaClient(t testing.TB, broker string, opts ...kgo.Opt) *kgo.Client {
 	return cl
 }
 
-// topicOn creates a topic as its owner would.
+// topicOn creates a topic as its owner would, with as many replicas as is usual on these brokers.
 func topicOn(t testing.TB, broker, topic string, partitions int32, settings map[string]string) {
 	t.Helper()
 	configs := map[string]*string{}
@@ -326,7 +326,7 @@ func topicOn(t testing.TB, broker, topic string, partitions int32, settings map[
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	if _, err := kadm.NewClient(kafkaClient(t, broker)).CreateTopic(ctx, partitions, 1, configs, topic); err != nil {
+	if _, err := kadm.NewClient(kafkaClient(t, broker)).CreateTopic(ctx, partitions, -1, configs, topic); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -18,8 +18,10 @@ import (
 // of a checkpoint and at random moments, and the broker and the engine once. In the end all tables equal those of a run
 // that nothing happened to, and the orders equal those of the input. Before each new start no table holds a row of a
 // checkpoint that was not committed.
-func TestKilledBetweenTheStepsOfACheckpoint(t *testing.T) {
-	r := newRig(t)
+func TestKilledBetweenTheStepsOfACheckpoint(t *testing.T) { onBrokers(t, killedBetweenTheSteps) }
+
+func killedBetweenTheSteps(t *testing.T, broker *part) {
+	r := newRigOn(t, broker)
 	d := r.deploy("killed")
 	checkpoints := r.checkpointsOf(d)
 	for _, at := range []string{
@@ -41,7 +43,7 @@ func TestKilledBetweenTheStepsOfACheckpoint(t *testing.T) {
 	}
 	p := r.run(d, static("killed"))
 	p.awaitReady(time.Minute, "before the broker is killed")
-	r.broker.p.kill()
+	r.broker.kill()
 	time.Sleep(300 * time.Millisecond)
 	r.broker.start()
 	r.await(p, d, r.feed.reached(), "after a kill of the broker")
@@ -63,8 +65,10 @@ func TestKilledBetweenTheStepsOfACheckpoint(t *testing.T) {
 }
 
 // TestOutages takes ClickHouse and then the broker away from a running pipeline while events come.
-func TestOutages(t *testing.T) {
-	r := newRig(t)
+func TestOutages(t *testing.T) { onBrokers(t, outages) }
+
+func outages(t *testing.T, broker *part) {
+	r := newRigOn(t, broker)
 	d := r.deploy("outage")
 	checkpoints := r.checkpointsOf(d)
 	p := r.run(d)
@@ -95,7 +99,7 @@ func TestOutages(t *testing.T) {
 	p.awaitReady(30*time.Second, "after ClickHouse has come back")
 	r.await(p, d, r.feed.reached(), "after ClickHouse has come back")
 
-	r.broker.p.kill()
+	r.broker.killAll()
 	p.awaitNotReady(30*time.Second, "broker", "without the broker")
 	r.broker.start()
 	p.awaitReady(time.Minute, "after the broker has come back")
@@ -112,8 +116,10 @@ func TestOutages(t *testing.T) {
 }
 
 // TestInstances runs two instances in one group, of which one comes, one goes, and one is killed and replaced.
-func TestInstances(t *testing.T) {
-	r := newRig(t)
+func TestInstances(t *testing.T) { onBrokers(t, instances) }
+
+func instances(t *testing.T, broker *part) {
+	r := newRigOn(t, broker)
 	d := r.deploy("instances")
 	checkpoints := r.checkpointsOf(d)
 	first := r.run(d)

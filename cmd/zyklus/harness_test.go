@@ -69,6 +69,7 @@ func binary(t testing.TB) string {
 
 func TestMain(m *testing.M) {
 	code := m.Run()
+	stopRealBrokers()
 	if path, err := binaryOnce(); err == nil {
 		_ = os.RemoveAll(filepath.Dir(path))
 	}
@@ -235,7 +236,7 @@ type deployment struct {
 	engine   string
 }
 
-// deploy writes a configuration. extra is more YAML, of top-level keys that are not given here.
+// deploy writes a configuration. Addresses of several brokers are separated by commas. extra is more YAML, of top-level keys that are not given here.
 func deploy(t testing.TB, name, topic, broker, engine, extra string) deployment {
 	t.Helper()
 	d := deployment{config: filepath.Join(t.TempDir(), name+".yaml"), database: name, engine: engine}
@@ -246,7 +247,7 @@ clickhouse: {addrs: ["%[4]s"], protocol: http, database: %[1]s}
 http: {addr: "127.0.0.1:0"}
 log: {format: text}
 %[5]s
-`, name, topic, broker, engine, extra)
+`, name, topic, strings.ReplaceAll(broker, ",", `", "`), engine, extra)
 	if err := os.WriteFile(d.config, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}

@@ -20,6 +20,7 @@ import (
 type scatter struct {
 	feed
 	client *kgo.Client
+	suffix string // of the topics' names
 	next   int
 }
 
@@ -30,9 +31,9 @@ const (
 
 func (s *scatter) Produce(ctx context.Context, key, value []byte, at time.Time) error {
 	s.next++
-	r := &kgo.Record{Topic: webTopic, Partition: int32(s.next % webPartitions), Value: bytes.Clone(value)}
+	r := &kgo.Record{Topic: webTopic + s.suffix, Partition: int32(s.next % webPartitions), Value: bytes.Clone(value)}
 	if bytes.Contains(value, []byte(`"Order `)) {
-		r.Topic, r.Partition = ordersTopic, int32(s.next%ordersPartitions)
+		r.Topic, r.Partition = ordersTopic+s.suffix, int32(s.next%ordersPartitions)
 	}
 	if err := s.client.ProduceSync(ctx, r).FirstErr(); err != nil {
 		return err
@@ -43,7 +44,7 @@ func (s *scatter) Produce(ctx context.Context, key, value []byte, at time.Time) 
 func (s *scatter) Heartbeat(ctx context.Context, value []byte) error {
 	for topic, n := range map[string]int{ordersTopic: ordersPartitions, webTopic: webPartitions} {
 		for p := range n {
-			r := &kgo.Record{Topic: topic, Partition: int32(p), Value: bytes.Clone(value)}
+			r := &kgo.Record{Topic: topic + s.suffix, Partition: int32(p), Value: bytes.Clone(value)}
 			if err := s.client.ProduceSync(ctx, r).FirstErr(); err != nil {
 				return err
 			}
@@ -54,23 +55,19 @@ func (s *scatter) Heartbeat(ctx context.Context, value []byte) error {
 
 // TestRekeyed runs two sources that are keyed by nothing through the re-keying stage, and kills the process at any
 // moment: the rows are those of a run over a topic keyed by customer.
-func TestRekeyed(t *testing.T) {
-	if testing.Short() {
-		t.Skip("runs real processes")
-	}
-	r := &rig{t: t, broker: startPart(t, "broker"), engine: startPart(t, "clickhouse"), topic: "events"}
+func TestRekeyed(t *testing.T) { onBrokers(t, rekeyed) }
+
+func rekeyed(t *testing.T, broker *part) {
+	orders, web := ordersTopic+broker.suffix, webTopic+broker.suffix
+	r := &rig{t: t, broker: broker, engine: startPart(t, "clickhouse"), topic: "events" + broker.suffix}
 	topicOn(t, r.broker.addr, r.topic, rigPartitions, map[string]string{"message.timestamp.type": "LogAppendTime"})
-	topicOn(t, r.broker.addr, ordersTopic, ordersPartitions, nil)
-	topicOn(t, r.broker.addr, webTopic, webPartitions, nil)
-	client, err := kgo.NewClient(kgo.SeedBrokers(r.broker.addr), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(0))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(client.Close)
-	r.feed = startFeederInto(t, r.broker.addr, r.topic, func(f feed) feed { return &scatter{feed: f, client: client} },
+	topicOn(t, r.broker.addr, orders, ordersPartitions, nil)
+	topicOn(t, r.broker.addr, web, webPartitions, nil)
+	client := kafkaClient(t, r.broker.addr, kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(0))
+	r.feed = startFeederInto(t, r.broker.addr, r.topic, func(f feed) feed { return &scatter{feed: f, client: client, suffix: broker.suffix} },
 		func(c *simulator.Config) { c.Shares.TooLate, c.Customers = 0, 250 })
 
-	d := deploySources(t, r, "scattered", "kafka: {partitions: 5}", "  orders: {topic: "+ordersTopic+"}", "  web: {topic: "+webTopic+"}")
+	d := deploySources(t, r, "scattered", "kafka: {partitions: 5}", "  orders: {topic: "+orders+"}", "  web: {topic: "+web+"}")
 	for _, after := range []time.Duration{700 * time.Millisecond, 300 * time.Millisecond, time.Second, 100 * time.Millisecond} {
 		p := r.run(d, static("one"))
 		time.Sleep(after)
@@ -90,7 +87,7 @@ func TestRekeyed(t *testing.T) {
 			t.Errorf("lag: %+v", l)
 		}
 	}
-	if want := map[string]int{ordersTopic: ordersPartitions, webTopic: webPartitions, "zyklus-scattered-events": 5}; !maps.Equal(lags, want) {
+	if want := map[string]int{orders: ordersPartitions, web: webPartitions, "zyklus-" + d.database + "-events": 5}; !maps.Equal(lags, want) {
 		t.Errorf("partitions of %v, want %v", lags, want)
 	}
 	succeed(t, "migrate", "check", "--config", d.config)
@@ -99,7 +96,7 @@ func TestRekeyed(t *testing.T) {
 		{"v_customers", "customer_id"}, {"v_phase_transitions", "lifecycle, customer_id, at"}, {"v_orders", "customer_id, order_id"},
 	} {
 		sql := fmt.Sprintf("SELECT * EXCEPT (partition) FROM %s ORDER BY %s FORMAT TSVWithNames", table.name, table.key)
-		r.compareRows(table.name, strings.Count(table.key, ",")+1, "control", "scattered", control.mustQuery(t, sql), d.mustQuery(t, sql))
+		r.compareRows(table.name, strings.Count(table.key, ",")+1, control.database, d.database, control.mustQuery(t, sql), d.mustQuery(t, sql))
 	}
 	r.checkVersions(d)
 	r.checkAccount(d)
@@ -108,7 +105,7 @@ func TestRekeyed(t *testing.T) {
 // deploySources is rig.deploy for several sources.
 func deploySources(t testing.TB, r *rig, name, extra string, sources ...string) deployment {
 	t.Helper()
-	d := deploy(t, name, r.topic, r.broker.addr, r.engine.addr, "sources:\n"+strings.Join(sources, "\n"))
+	d := deploy(t, name+r.broker.suffix, r.topic, r.broker.addr, r.engine.addr, "sources:\n"+strings.Join(sources, "\n"))
 	text, err := os.ReadFile(d.config)
 	if err != nil {
 		t.Fatal(err)

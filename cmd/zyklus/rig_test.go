@@ -29,11 +29,15 @@ import (
 	"zyklus/pipeline/kafka"
 )
 
-// part is an embedded part in a process of its own, which can be killed and started again where it was.
+// part is an embedded part in a process of its own, which can be killed and started again where it was. Or it is the
+// cluster of real brokers, then addr lists their addresses, separated by commas.
 type part struct {
 	t               testing.TB
 	kind, addr, dir string
 	p               *process
+
+	real   *realBrokers // nil for an embedded part
+	suffix string       // of names that others on the same brokers must not have
 }
 
 func startPart(t testing.TB, kind string) *part {
@@ -43,10 +47,35 @@ func startPart(t testing.TB, kind string) *part {
 	return part
 }
 
+// start starts what was killed.
 func (p *part) start() {
 	p.t.Helper()
+	if p.real != nil {
+		p.real.start(p.t)
+		return
+	}
 	p.p = start(p.t, nil, "embedded", p.kind, "--listen", p.addr, "--data-dir", p.dir)
 	p.addr = p.p.ready()
+}
+
+// kill ends the part's process, of several brokers one. What is left of the cluster goes on.
+func (p *part) kill() {
+	p.t.Helper()
+	if p.real != nil {
+		p.real.killNext(p.t)
+		return
+	}
+	p.p.kill()
+}
+
+// killAll ends all processes of the part.
+func (p *part) killAll() {
+	p.t.Helper()
+	if p.real != nil {
+		p.real.killAll(p.t)
+		return
+	}
+	p.p.kill()
 }
 
 // rigPartitions is the number of partitions of a rig's topic.
@@ -65,7 +94,13 @@ func newRig(t testing.TB, change ...func(*simulator.Config)) *rig {
 	if testing.Short() {
 		t.Skip("runs real processes")
 	}
-	r := &rig{t: t, broker: startPart(t, "broker"), engine: startPart(t, "clickhouse"), topic: "events"}
+	return newRigOn(t, startPart(t, "broker"), change...)
+}
+
+// newRigOn is newRig on brokers that run.
+func newRigOn(t testing.TB, broker *part, change ...func(*simulator.Config)) *rig {
+	t.Helper()
+	r := &rig{t: t, broker: broker, engine: startPart(t, "clickhouse"), topic: "events" + broker.suffix}
 	topicOn(t, r.broker.addr, r.topic, rigPartitions, map[string]string{"message.timestamp.type": "LogAppendTime"})
 	r.feed = startFeeder(t, r.broker.addr, r.topic, change...)
 	return r
@@ -74,7 +109,7 @@ func newRig(t testing.TB, change ...func(*simulator.Config)) *rig {
 // deploy makes a group with its own database.
 func (r *rig) deploy(name string) deployment {
 	r.t.Helper()
-	d := deploy(r.t, name, r.topic, r.broker.addr, r.engine.addr, "")
+	d := deploy(r.t, name+r.broker.suffix, r.topic, r.broker.addr, r.engine.addr, "")
 	if code, out, log := runZyklus(r.t, nil, "migrate", "--config", d.config); code != 0 {
 		r.t.Fatalf("migrate of %s ended with %d\n%s\n%s", name, code, out, log)
 	}
@@ -252,7 +287,7 @@ func startFeederInto(t testing.TB, broker, topic string, wrap func(feed) feed, c
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := openTopicFeed(context.Background(), kafka.Options{Brokers: []string{broker}, Group: "feeder", Topic: topic},
+	out, err := openTopicFeed(context.Background(), kafka.Options{Brokers: strings.Split(broker, ","), Group: "feeder", Topic: topic},
 		slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
@@ -284,6 +319,9 @@ func (f *feeder) run(ctx context.Context) error {
 			}
 		}
 		to := f.reached().Add(feedSlice)
+		if to.After(time.Now()) {
+			return errors.New("simulated time has reached the present, and the future is not believed: begin earlier")
+		}
 		if err := f.play.until(ctx, to); err != nil {
 			return err
 		}
@@ -620,17 +658,17 @@ func (r *rig) awaitLetters(d deployment) {
 // readCommitted returns the committed data records of a topic from given offsets on, and the offsets that follow.
 func readCommitted(t testing.TB, broker, topic string, from map[int32]int64) (records []*kgo.Record, next map[int32]int64) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	adm := kafkaClient(t, broker)
 	defer adm.Close()
-	ends, err := kadm.NewClient(adm).ListCommittedOffsets(ctx, topic)
-	if err == nil {
-		err = ends.Error()
-	}
-	if err != nil {
-		t.Fatalf("ends of %s: %v", topic, err)
-	}
+	var ends kadm.ListedOffsets
+	eventually(t, 30*time.Second, "the ends of "+topic, func() (err error) { // a broker that has just died may be asked
+		if ends, err = kadm.NewClient(adm).ListCommittedOffsets(ctx, topic); err == nil {
+			err = ends.Error()
+		}
+		return err
+	})
 	next = map[int32]int64{}
 	at, open := map[int32]kgo.Offset{}, 0
 	ends.Each(func(end kadm.ListedOffset) {

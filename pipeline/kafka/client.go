@@ -21,6 +21,8 @@ func (o *Options) newClient(role string, log *slog.Logger, opts ...kgo.Opt) (*kg
 		kgo.WithLogger(newClientLog(log.With("client", role))),
 		kgo.MetadataMinAge(time.Second), // the default of 5 s delays every move of a leader
 		kgo.DialTimeout(dialTimeout),
+		kgo.RequestTimeoutOverhead(answerTimeout),
+		kgo.ProduceRequestTimeout(storeTimeout),
 	}
 	all = append(all, o.Security.clientOpts()...)
 	cl, err := kgo.NewClient(append(append(all, opts...), o.Client...)...)

@@ -79,8 +79,9 @@ func TestBrokerAwayAtStartOfPartition(t *testing.T) {
 
 // Another producer takes the transactional id while this process still owns the partition, as after a transaction
 // that the broker timed out.
-func TestFencedOwnerRestores(t *testing.T) {
-	l := newLab(t, 1)
+func TestFencedOwnerRestores(t *testing.T) { fencedOwnerRestores(t, newLab(t, 1)) }
+
+func fencedOwnerRestores(t *testing.T, l *lab) {
 	l.produce(100)
 	l.run()
 	l.awaitTotals()
@@ -96,9 +97,12 @@ func TestFencedOwnerRestores(t *testing.T) {
 
 // What the first transaction of a client commits is committed. Without awaitKnown it rarely is not; with a delay of
 // 20 ms in the library before it stores a topic's partitions, never.
-func TestFirstCommit(t *testing.T) {
-	const partitions, commits = 16, 5
-	l := newLab(t, partitions)
+func TestFirstCommit(t *testing.T) { firstCommit(t, newLab(t, firstCommitPartitions)) }
+
+const firstCommitPartitions = 16
+
+func firstCommit(t *testing.T, l *lab) {
+	const partitions, commits = firstCommitPartitions, 5
 	o := l.o.WithDefaults()
 	var wg conc.WaitGroup
 	for p := range int32(partitions) {
@@ -128,8 +132,9 @@ func TestFirstCommit(t *testing.T) {
 	}
 }
 
-func TestRebalance(t *testing.T) {
-	l := newLab(t, 4)
+func TestRebalance(t *testing.T) { rebalance(t, newLab(t, 4)) }
+
+func rebalance(t *testing.T, l *lab) {
 	stop := l.produceSteadily()
 	first := l.run()
 	first.awaitSessions(t, 4)

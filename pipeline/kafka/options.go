@@ -62,8 +62,12 @@ const (
 	revokeGrace = time.Second // for the Sink to take the last rows of a revoked partition
 	// fetchWait is how long a broker holds a fetch that finds nothing. A partition that is added or resumed meanwhile
 	// waits for that fetch.
-	fetchWait     = 250 * time.Millisecond
-	dialTimeout   = 5 * time.Second  // for one connection, with its TLS handshake
+	fetchWait   = 250 * time.Millisecond
+	dialTimeout = 5 * time.Second // for one connection, with its TLS handshake
+	// A broker that hangs keeps its connections: only these tell that it is gone. With the library's 10 s each, one stands
+	// in the way of a commit for over 40 s, with several requests after each other that wait for it.
+	answerTimeout = 5 * time.Second  // for an answer, beyond the time that the request itself allows the broker
+	storeTimeout  = 5 * time.Second  // that the broker may take to have records on all replicas
 	commitTimeout = 45 * time.Second // for one transaction; shorter than the broker's patience, txnTimeout
 	txnTimeout    = 60 * time.Second
 )

@@ -209,6 +209,7 @@ func (r *Runner) join() (err error) {
 		kgo.OnPartitionsLost(r.lost),
 	}
 	opts = append(opts, r.o.membership()...)
+	opts = append(opts, r.o.patience()...)
 	r.mu.Lock() // callbacks may come before the client is here, and wait
 	defer r.mu.Unlock()
 	if r.group, err = r.o.newClient("group", r.d.Log, opts...); err != nil {

@@ -44,16 +44,18 @@ func builtWith(rec *kgo.Record) int {
 
 // openTransactions fences every other producer of the partition and waits until their open transaction is resolved.
 func openTransactions(ctx context.Context, o *Options, partition int32, d *Deps) (*transactions, error) {
-	cl, err := o.newClient(fmt.Sprintf("changelog-%d", partition), d.Log,
+	opts, leaders := o.patientProducer()
+	cl, err := o.newClient(fmt.Sprintf("changelog-%d", partition), d.Log, append(opts,
 		kgo.TransactionalID(o.transactionalID(partition)),
 		kgo.TransactionTimeout(txnTimeout),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.ProducerBatchCompression(kgo.Lz4Compression(), kgo.NoCompression()),
 		kgo.ProducerBatchMaxBytes(maxMessage-4<<10),
-	)
+	)...)
 	if err != nil {
 		return nil, err
 	}
+	leaders.client.Store(cl)
 	if _, _, err := cl.ProducerID(ctx); err != nil {
 		cl.Close()
 		return nil, fmt.Errorf("fence former producers of %s: %w", o.transactionalID(partition), err)
