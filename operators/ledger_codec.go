@@ -82,7 +82,7 @@ func appendIDs(dst []byte, ids []uint64) []byte {
 }
 
 func readIDs(ids []uint64, r *pipeline.Reader) []uint64 {
-	for n := r.Count(); n > 0; n-- {
+	for n := r.Count(); n > 0 && r.Err() == nil; n-- {
 		ids = append(ids, r.Uint64())
 	}
 	return ids
@@ -171,12 +171,12 @@ func (s *ledgerState) decodeRaw() error {
 	r := pipeline.NewReader(s.raw)
 	r.Int()
 	oldest := r.Int()
-	for n := r.Count(); n > 0; n-- {
+	for n := r.Count(); n > 0 && r.Err() == nil; n-- {
 		s.waiting = append(s.waiting, waiting{expires: r.Int(), event: slices.Clone(r.Bytes())})
 	}
 	s.older = older{r.Int(), r.Int(), r.Int(), r.Int()}
 	s.adjusted = readIDs(s.adjusted, r)
-	for n := r.Count(); n > 0; n-- {
+	for n := r.Count(); n > 0 && r.Err() == nil; n-- {
 		s.decodeOrder(r, oldest)
 	}
 	s.raw = s.raw[:0]
@@ -200,7 +200,7 @@ func (s *ledgerState) decodeOrder(r *pipeline.Reader, oldest int64) {
 	}
 	o.refunds = readIDs(o.refunds[:0], r)
 	o.lines = o.lines[:0]
-	for n := r.Count(); n > 0; n-- {
+	for n := r.Count(); n > 0 && r.Err() == nil; n-- {
 		o.lines = append(o.lines, line{
 			product: r.Uint64(), category: uint16(r.Uint()), quantity: r.Int(), returned: r.Int(), amount: r.Int(),
 		})

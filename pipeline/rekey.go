@@ -172,7 +172,7 @@ func (c *Channels) append(dst []byte) []byte {
 
 func (c *Channels) read(r *Reader) {
 	c.set = ChannelSet{Digest: r.Uint64(), Count: int(r.Uint())}
-	for n := r.Count(); n > 0; n-- {
+	for n := r.Count(); n > 0 && !r.bad; n-- {
 		h := Marker{Channel: r.Uint64(), Set: c.set, Clock: r.Int()}
 		h.Hold = Hold{Clock: r.Int(), Settled: r.Int()}
 		c.heard = append(c.heard, h)

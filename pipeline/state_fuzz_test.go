@@ -163,29 +163,71 @@ func withSection(value, section []byte) ([]byte, bool) {
 	return append(pipeline.AppendBytes(bytes.Clone(head), grown), rest...), true
 }
 
-// FuzzHostileRecord gives a Task a record of any kind and length, whole or as one part of a sound one: the error, or the
-// state, costs memory in proportion to the bytes.
+// FuzzHostileRecord gives a Task a record of any kind and length: the error, or the state, costs memory in proportion to
+// the bytes. What the fuzzer cannot grow to great lengths is padded.
 func FuzzHostileRecord(f *testing.F) {
 	for seed := range uint64(5) {
 		for id, value := range realRecords(f, seed).customers() {
 			f.Add([]byte(id), value, uint8(0), uint16(0))
 		}
 	}
-	f.Add([]byte{1, 'c'}, []byte("\x01\x01c\x01\x01\x01\x01\x00\x00\xff\xff\xff\xff\x0f"), uint8(1), uint16(100))
+	f.Add([]byte{1, 'c'}, []byte("\x01\x01c\x01\x01\x01\x01\x00\x00\xff\xff\x03"), uint8(0), uint16(65535))     // open events
+	f.Add([]byte{1, 'c'}, []byte("\x01\x01c\x01\x01\x01\x01\x00\x00\x00\xff\xff\x03"), uint8(1), uint16(65535)) // outbox
 	meta := realMeta(f)
 	f.Add(meta.Key, meta.Value, uint8(0), uint16(0))
 	f.Fuzz(func(t *testing.T, key, value []byte, pad uint8, times uint16) {
-		value = append(bytes.Clone(value), bytes.Repeat([]byte{pad}, int(times))...)
-		task := pipeline.NewTask(newJob(t, fuzzSetting), "events", 0)
-		spent := allocations(func() {
-			if task.Restore(key, value) == nil && task.Restore(meta.Key, meta.Value) == nil {
-				_ = task.Restored()
-			}
-		})
-		if limit := uint64(1<<20 + 64*len(value)); spent > limit { // a chunk of the slab, and the structs of work
-			t.Fatalf("%d bytes of memory for a record of %d", spent, len(value))
+		checkCost(t, key, padded(value, pad, times))
+	})
+}
+
+// FuzzHostileSection does the same with the section of an operator in a record that is else sound.
+func FuzzHostileSection(f *testing.F) {
+	for tag := range byte(8) {
+		f.Add(tag, byte(1), []byte{0, 0}, uint8(0), uint16(100))
+	}
+	f.Add(byte(1), byte(2), []byte("\x00\x00\x00\x00\x00\x00\x00\x00\xf8\xff\x03"), uint8(0), uint16(65535)) // orders
+	f.Add(byte(1), byte(2), []byte("\x00\x00\xf8\xff\x03"), uint8(0), uint16(65535))                         // waiting
+	f.Add(byte(1), byte(2), foreignSection(), uint8(1), uint16(9))
+	f.Fuzz(func(t *testing.T, tag, layout byte, body []byte, pad uint8, times uint16) {
+		checkCost(t, []byte{1, 'c'}, record(tag, layout, padded(body, pad, times), 1))
+	})
+}
+
+// FuzzHostileEvent does the same with an event, at rest and in the events' topic.
+func FuzzHostileEvent(f *testing.F) {
+	f.Add([]byte("\x06\x04\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\xf0\xff\x03"), uint8(0), uint16(65535)) // lines
+	f.Fuzz(func(t *testing.T, value []byte, pad uint8, times uint16) {
+		value = padded(value, pad, times)
+		var e pipeline.Event
+		var m pipeline.Marker
+		var reader pipeline.RekeyedReader
+		rekeyed := append(pipeline.AppendBytes([]byte{1}, value), 0, 0, 0, 0)
+		if spent := allocations(func() {
+			_ = pipeline.DecodeEvent(value, &e)
+			_, _ = reader.Decode([]byte("c"), rekeyed, &e, &m)
+			_, _ = reader.Decode([]byte("c"), value, &e, &m)
+		}); spent > uint64(64<<10+128*len(value)) {
+			t.Fatalf("%d bytes of memory for an event of %d", spent, len(value))
 		}
 	})
+}
+
+func padded(value []byte, pad uint8, times uint16) []byte {
+	return append(bytes.Clone(value), bytes.Repeat([]byte{pad}, int(times))...)
+}
+
+// checkCost restores a record and a sound one of the partition.
+func checkCost(t *testing.T, key, value []byte) {
+	t.Helper()
+	meta, task := realMeta(t), pipeline.NewTask(newJob(t, fuzzSetting), "events", 0)
+	spent := allocations(func() {
+		if task.Restore(key, value) == nil && task.Restore(meta.Key, meta.Value) == nil {
+			_ = task.Restored()
+		}
+	})
+	if limit := uint64(1<<20 + 128*len(value)); spent > limit { // a chunk of the slab, and the structs of work
+		t.Fatalf("%d bytes of memory for a record of %d", spent, len(value))
+	}
 }
 
 // allocations returns how many bytes of memory f asked for.
