@@ -32,8 +32,8 @@ func FuzzCloudEventsModes(f *testing.F) {
 			}
 			binary.Headers = append(binary.Headers, pipeline.Header{Key: "ce_" + a[0], Value: []byte(a[1])})
 		}
-		if !json.Valid(data) || len(data) > 10_000 {
-			return
+		if !json.Valid(data) || len(data) > 10_000 || strings.TrimLeft(string(data), " \t\r\n")[0] != '{' || depth(data) >= maxDepth {
+			return // the value of a record must be an object, and a structured event nests its data one deeper
 		}
 		first, text, kind := decode(t, binary)
 		for _, data := range [][2]string{{"data", string(data)}, {"data_base64", `"` + base64.StdEncoding.EncodeToString(data) + `"`}} {
