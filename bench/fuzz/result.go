@@ -26,6 +26,8 @@ const (
 	stopTime = 5 * time.Minute
 	// stuck is for how long a target may execute nothing: an input that takes longer hangs.
 	stuck = 15 * time.Second
+	// longest is how long a failing input may be to be printed, in bytes.
+	longest = 10_000
 )
 
 // fuzz runs a target for its time. Inputs are not minimized: the engine would do so with each that reaches new code, and
@@ -121,6 +123,10 @@ func (r *result) print(out io.Writer, t target) {
 	again := fmt.Sprintf("go test %s -run '^$' -fuzz '^%s$'", t.path, t.name)
 	if r.input != "" {
 		again = fmt.Sprintf("go test %s -run '^%s$/^%s$'", t.path, t.name, r.input)
+		path := filepath.Join("testdata", "fuzz", t.name, r.input)
+		if text, err := os.ReadFile(filepath.Join(t.dir, path)); err == nil && len(text) < longest { // a machine of CI is gone afterwards
+			fmt.Fprintf(out, "    %s:\n    %s\n", filepath.ToSlash(path), strings.ReplaceAll(strings.TrimSpace(string(text)), "\n", "\n    "))
+		}
 	}
 	fmt.Fprintf(out, "    again: %s\n", again)
 }
