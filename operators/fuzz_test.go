@@ -18,8 +18,10 @@ func FuzzSections(f *testing.F) {
 		lines: []line{{product: 1, category: 2, quantity: 1000, returned: 500, amount: 99}},
 	}
 	o.value, o.refunded, o.currency, o.rate, o.other = 100, 10, [3]byte{'U', 'S', 'D'}, pipeline.Rate{Units: 9231, Digits: 4}, 1
+	later := o
+	later.at, later.content, later.currency, later.rate, later.other = o.at+5, o.at+9, [3]byte{}, pipeline.Rate{}, 0
 	s := ledgerState{ledger: ledger{
-		orders: []order{o}, adjusted: []uint64{3}, older: older{orders: 1, firstAt: 5, lastAt: 6}, expires: 1_700_000_000_001,
+		orders: []order{o, later}, adjusted: []uint64{3}, older: older{orders: 1, firstAt: 5, lastAt: 6}, expires: 1_700_000_000_001,
 		waiting: []waiting{{expires: 1_700_000_000_001, event: pipeline.AppendEvent(nil, &pipeline.Event{Kind: pipeline.KindOrderRefunded, At: 1, ID: 2, OrderID: []byte("o2")})}},
 	}}
 	f.Add(byte(1), byte(ledgerLayout), s.Append(nil))

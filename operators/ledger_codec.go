@@ -125,7 +125,7 @@ func (s *ledgerState) Check(c *pipeline.Customer) error {
 		return errors.New("first expiry")
 	}
 	for i := range s.waiting {
-		if !s.decodeWaiting(i) || !s.scratch.Kind.Order() || i > 0 && s.waiting[i].expires < s.waiting[i-1].expires {
+		if !s.decodeWaiting(i) || !s.scratch.Kind.Order() || !s.scratch.Sound() || i > 0 && s.waiting[i].expires < s.waiting[i-1].expires {
 			return errors.New("waiting events")
 		}
 	}
@@ -140,7 +140,7 @@ func (s *ledgerState) Check(c *pipeline.Customer) error {
 // valid reports whether the ledger can have written the order.
 func (o *order) valid() bool {
 	for i := range o.lines {
-		if l := &o.lines[i]; l.quantity < 0 || l.returned < 0 || l.amount < 0 {
+		if l := &o.lines[i]; min(l.quantity, l.returned, l.amount) < 0 || max(l.quantity, l.returned, l.amount) > pipeline.MaxAmount {
 			return false
 		}
 	}
@@ -154,7 +154,7 @@ func (m *money) valid() bool {
 			return false
 		}
 	}
-	return m.refunded >= 0 && m.refunded <= m.value
+	return m.refunded >= 0 && m.refunded <= m.value && m.value <= pipeline.MaxAmount
 }
 
 // decodeOrders decodes what Decode left encoded. The bytes were checked when they were restored.

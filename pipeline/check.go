@@ -71,8 +71,8 @@ func (t *Task) checkOpen(h *header, settledTo int64) (err error) {
 		if err = DecodeEvent(o.bytes, &t.event); err != nil {
 			return err
 		}
-		if !t.event.priced() {
-			return fmt.Errorf("%w: open event %d has no rate", errCorrupt, i)
+		if !t.event.priced() || !t.event.Sound() {
+			return fmt.Errorf("%w: open event %d has an amount out of range or no rate", errCorrupt, i)
 		}
 		if o.at <= settledTo || !instant(o.at) || i > 0 && !t.opens[i-1].before(o) {
 			return fmt.Errorf("%w: open event %d is out of order", errCorrupt, i)

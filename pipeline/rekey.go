@@ -91,6 +91,9 @@ func (d *RekeyedReader) event(r *Reader, key []byte, e *Event) error {
 	e.Customer = key
 	e.Origin = Origin{Topic: d.topic(r.Bytes()), Partition: int32(r.Uint()), Offset: int64(r.Uint())}
 	e.Raw = r.Bytes()
+	if !e.Sound() {
+		return fmt.Errorf("%w: an event with an amount out of range", errCorrupt)
+	}
 	if r.Err() != nil || len(key) == 0 || len(key) > MaxID || e.Kind == KindHeartbeat || !instant(e.At) {
 		return fmt.Errorf("%w: an event without customer, time or origin", errCorrupt)
 	}
