@@ -126,6 +126,12 @@ func FuzzType(f *testing.F) {
 			}
 			return
 		}
+		l := &lexer{sql: typ}
+		for l.next().kind != tokenEnd {
+		}
+		if l.depth != 0 {
+			return // the engine closes the brackets in an Enum's arguments, which a shape does not read
+		}
 		plain := withoutDictionaries(typ)
 		without, err := parseShape(plain)
 		if err != nil || len(plain) > len(typ) || without.dictionaries() > 0 && s.dictionaries() > 0 {
