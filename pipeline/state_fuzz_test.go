@@ -77,6 +77,13 @@ func FuzzRewrite(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, id, value []byte) {
 		meta := realMeta(t)
+		if r := pipeline.NewReader(value); r.Byte() == 1 {
+			r.Bytes()
+			r.Uint()
+			if m, err := pipeline.ReadMeta(meta.Value); err != nil || r.Int() > m.Clock {
+				return // a live record from after the partition's clock: no fold writes one, and no clock leads there
+			}
+		}
 		checkRewritten(t, newJob(t, fuzzSetting), changelog{{Key: append([]byte{1}, id...), Value: value}, meta})
 	})
 }
