@@ -25,7 +25,7 @@ func FuzzUnpack(f *testing.F) {
 		f.Add(pack(f, packer, make([]byte, 4<<20)))
 	}
 	f.Add([]byte("\x28\xb5\x2f\xfd\x00\xff\x00\x00")) // zstd with the greatest window
-	const windows = 2 * 128 << 20 // the greatest window of zstd --long, and as much to grow into it
+	const windows = 2 * 128 << 20                     // the greatest window of zstd --long, and as much to grow into it
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
