@@ -1,3 +1,6 @@
+FUZZTIME ?= 30s
+JOBS ?= 2
+
 .PHONY: demo test race lint fuzz bench build docs
 
 demo:  ## the main job on embedded parts
@@ -12,10 +15,8 @@ race:  ## race detector, without the packages that start the engine
 lint:  ## golangci-lint v2 must be installed
 	golangci-lint run
 
-fuzz:  ## each decoder for half a minute
-	for f in FuzzDecode FuzzCloudEvents FuzzMapped FuzzParseMapping FuzzCSVRecord; do \
-		go test ./pipeline/codec -run '^$$' -fuzz "^$$f$$" -fuzztime 30s || exit 1; \
-	done
+fuzz:  ## every fuzz target, half a minute each, two side by side: make fuzz FUZZTIME=10m JOBS=4
+	CGO_ENABLED=0 go run ./bench/fuzz -time $(FUZZTIME) -jobs $(JOBS)
 
 bench: ## cost of each stage
 	go test ./pipeline/... ./models/... ./bench/... -run '^$$' -bench . -benchmem

@@ -9,6 +9,8 @@ import (
 	"slices"
 
 	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
 )
 
 // artefactFile is an artefact as written; a section left out is nil and keeps
@@ -36,6 +38,9 @@ type categoryFile struct {
 // then all problems of the values are reported together. Version must be 1 or
 // above: 0 is the built-in artefact.
 func ParseArtefact(doc []byte) (Artefact, error) {
+	if err := plainYAML(doc); err != nil {
+		return Artefact{}, fmt.Errorf("parse artefact: %w", err)
+	}
 	var file artefactFile
 	dec := yaml.NewDecoder(bytes.NewReader(doc), yaml.Strict())
 	if err := dec.Decode(&file); errors.Is(err, io.EOF) {
@@ -55,6 +60,41 @@ func ParseArtefact(doc []byte) (Artefact, error) {
 		return Artefact{}, fmt.Errorf("parse artefact: %w", err)
 	}
 	return a, nil
+}
+
+// plainYAML refuses tags, anchors and aliases: an artefact needs none, and the decoder panics at a tag in the place of a
+// list.
+func plainYAML(doc []byte) error {
+	file, err := parser.ParseBytes(doc, 0)
+	if err != nil {
+		return err
+	}
+	var v plainVisitor
+	for _, d := range file.Docs {
+		if d.Body != nil {
+			ast.Walk(&v, d.Body)
+		}
+	}
+	if v.found == nil {
+		return nil
+	}
+	t := v.found.GetToken()
+	return fmt.Errorf("[%d:%d] tags, anchors and aliases are not allowed, found %q: write the value itself", t.Position.Line, t.Position.Column, t.Value)
+}
+
+// plainVisitor finds the first node that is not plain.
+type plainVisitor struct{ found ast.Node }
+
+// Visit implements ast.Visitor.
+func (v *plainVisitor) Visit(n ast.Node) ast.Visitor {
+	switch n.Type() {
+	case ast.TagType, ast.AnchorType, ast.AliasType, ast.MergeKeyType:
+		if v.found == nil {
+			v.found = n
+		}
+		return nil
+	}
+	return v
 }
 
 func (f *artefactFile) artefact() Artefact {

@@ -82,7 +82,7 @@ func appendIDs(dst []byte, ids []uint64) []byte {
 }
 
 func readIDs(ids []uint64, r *pipeline.Reader) []uint64 {
-	for n := r.Count(); n > 0; n-- {
+	for n := r.Count(); n > 0 && r.Err() == nil; n-- {
 		ids = append(ids, r.Uint64())
 	}
 	return ids
@@ -125,7 +125,7 @@ func (s *ledgerState) Check(c *pipeline.Customer) error {
 		return errors.New("first expiry")
 	}
 	for i := range s.waiting {
-		if !s.decodeWaiting(i) || !s.scratch.Kind.Order() || i > 0 && s.waiting[i].expires < s.waiting[i-1].expires {
+		if !s.decodeWaiting(i) || !s.scratch.Kind.Order() || !s.scratch.Sound() || i > 0 && s.waiting[i].expires < s.waiting[i-1].expires {
 			return errors.New("waiting events")
 		}
 	}
@@ -140,7 +140,7 @@ func (s *ledgerState) Check(c *pipeline.Customer) error {
 // valid reports whether the ledger can have written the order.
 func (o *order) valid() bool {
 	for i := range o.lines {
-		if l := &o.lines[i]; l.quantity < 0 || l.returned < 0 || l.amount < 0 {
+		if l := &o.lines[i]; min(l.quantity, l.returned, l.amount) < 0 || max(l.quantity, l.returned, l.amount) > pipeline.MaxAmount {
 			return false
 		}
 	}
@@ -154,7 +154,7 @@ func (m *money) valid() bool {
 			return false
 		}
 	}
-	return m.refunded >= 0 && m.refunded <= m.value
+	return m.refunded >= 0 && m.refunded <= m.value && m.value <= pipeline.MaxAmount
 }
 
 // decodeOrders decodes what Decode left encoded. The bytes were checked when they were restored.
@@ -171,12 +171,12 @@ func (s *ledgerState) decodeRaw() error {
 	r := pipeline.NewReader(s.raw)
 	r.Int()
 	oldest := r.Int()
-	for n := r.Count(); n > 0; n-- {
+	for n := r.Count(); n > 0 && r.Err() == nil; n-- {
 		s.waiting = append(s.waiting, waiting{expires: r.Int(), event: slices.Clone(r.Bytes())})
 	}
 	s.older = older{r.Int(), r.Int(), r.Int(), r.Int()}
 	s.adjusted = readIDs(s.adjusted, r)
-	for n := r.Count(); n > 0; n-- {
+	for n := r.Count(); n > 0 && r.Err() == nil; n-- {
 		s.decodeOrder(r, oldest)
 	}
 	s.raw = s.raw[:0]
@@ -200,7 +200,7 @@ func (s *ledgerState) decodeOrder(r *pipeline.Reader, oldest int64) {
 	}
 	o.refunds = readIDs(o.refunds[:0], r)
 	o.lines = o.lines[:0]
-	for n := r.Count(); n > 0; n-- {
+	for n := r.Count(); n > 0 && r.Err() == nil; n-- {
 		o.lines = append(o.lines, line{
 			product: r.Uint64(), category: uint16(r.Uint()), quantity: r.Int(), returned: r.Int(), amount: r.Int(),
 		})

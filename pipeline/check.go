@@ -21,6 +21,9 @@ func (t *Task) check(h *header) (err error) {
 	if err = c.check(); err != nil {
 		return err
 	}
+	if h.rowVersion > Version(t.lineage, t.number) {
+		return fmt.Errorf("%w: a customer of a checkpoint after the partition's", errCorrupt)
+	}
 	if !instant(h.liveAsOf) || c.AsOf > h.liveAsOf || h.deadline < h.liveAsOf || h.rowVersion < 0 {
 		return fmt.Errorf("%w: instants of a customer", errCorrupt)
 	}
@@ -34,7 +37,8 @@ func (t *Task) check(h *header) (err error) {
 	if t.outs, days, err = readOutbox(t.outs[:0], h.outbox, 0); err != nil {
 		return err
 	}
-	if i := slices.IndexFunc(t.outs, func(o outboxRow) bool { return !t.job.validOutbox(&o) }); i >= 0 {
+	newest := Version(t.lineage, t.number)
+	if i := slices.IndexFunc(t.outs, func(o outboxRow) bool { return o.version > newest || !t.job.validOutbox(&o) }); i >= 0 {
 		return fmt.Errorf("%w: history row %d", errCorrupt, i)
 	}
 	return t.checkDays(days)
@@ -42,9 +46,9 @@ func (t *Task) check(h *header) (err error) {
 
 // checkDays checks the pending rows of days: all readable, one for a day. Rows under other columns are lost.
 func (t *Task) checkDays(src []byte) error {
-	r, version, day := &t.days, int64(0), int64(-1)
+	r, version, day, newest := &t.days, int64(0), int64(-1), Version(t.lineage, t.number)
 	for r.begin(t.job, src); r.next(); version, day = r.version, r.day {
-		if r.version <= 0 || r.version < version || r.version == version && r.day <= day || r.day < 0 || r.day > lastInstant/DayMillis {
+		if r.version <= 0 || r.version < version || r.version == version && r.day <= day || r.day < 0 || r.day > lastInstant/DayMillis || r.version > newest {
 			return fmt.Errorf("%w: rows of days are out of order", errCorrupt)
 		}
 	}
@@ -67,8 +71,8 @@ func (t *Task) checkOpen(h *header, settledTo int64) (err error) {
 		if err = DecodeEvent(o.bytes, &t.event); err != nil {
 			return err
 		}
-		if !t.event.priced() {
-			return fmt.Errorf("%w: open event %d has no rate", errCorrupt, i)
+		if !t.event.priced() || !t.event.Sound() {
+			return fmt.Errorf("%w: open event %d has an amount out of range or no rate", errCorrupt, i)
 		}
 		if o.at <= settledTo || !instant(o.at) || i > 0 && !t.opens[i-1].before(o) {
 			return fmt.Errorf("%w: open event %d is out of order", errCorrupt, i)

@@ -107,6 +107,17 @@ func (e *Event) Money() int64 {
 	return v
 }
 
+// Sound reports whether amounts and quantities are within their range, from 0 to MaxAmount, as they are in all that a
+// Decoder returns: the ledger takes them as they are.
+func (e *Event) Sound() bool {
+	for i := range e.Lines {
+		if l := &e.Lines[i]; min(l.Quantity, l.Amount) < 0 || max(l.Quantity, l.Amount) > MaxAmount {
+			return false
+		}
+	}
+	return e.Amount >= 0 && e.Amount <= MaxAmount
+}
+
 // Line is one product line of an order or of a refund.
 type Line struct {
 	Product   uint64 // hash of the product id, 0 where it has none

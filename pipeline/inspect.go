@@ -102,7 +102,7 @@ type PartSize struct {
 // Inspect decodes a customer's record of the changelog under the partition's own record m. It changes neither.
 func (j *Job) Inspect(value []byte, m *Meta) (*Inspection, error) {
 	t := NewTask(j, "", 0)
-	t.clock, t.watermark = m.Clock, j.Watermark(m)
+	t.clock, t.watermark, t.lineage, t.number = m.Clock, j.Watermark(m), m.Lineage, m.Number
 	var h header
 	if err := readHeader(value, &h); err != nil {
 		return nil, err

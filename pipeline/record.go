@@ -64,7 +64,7 @@ func readHeader(record []byte, h *header) error {
 	h.phases = r.Bytes()
 	h.settled = r.Bytes()
 	h.open = r.b
-	for n := r.Count(); n > 0; n-- {
+	for n := r.Count(); n > 0 && !r.bad; n-- {
 		r.Bytes()
 	}
 	h.outbox = r.b
@@ -137,7 +137,7 @@ func (c *Customer) decodeHead(r *Reader) error {
 		*v = r.Int()
 	}
 	c.Names.Overflow = int64(r.Uint())
-	for n := r.Count(); n > 0; n-- {
+	for n := r.Count(); n > 0 && !r.bad; n-- {
 		c.Names.add(r.Bytes())
 	}
 	if n := r.Count(); n != len(c.Phases) {
@@ -197,7 +197,7 @@ func appendOutbox(dst []byte, rows []outboxRow) []byte {
 // readOutbox appends the rows newer than a version to rows, whose keys alias src. The rest of src are pending days.
 func readOutbox(rows []outboxRow, src []byte, newer int64) (_ []outboxRow, days []byte, err error) {
 	r := Reader{b: src}
-	for n := r.Count(); n > 0; n-- {
+	for n := r.Count(); n > 0 && !r.bad; n-- {
 		o := outboxRow{version: int64(r.Uint()), table: int(r.Byte()), deleted: r.Byte() != 0}
 		if o.table > 0 {
 			o.key = r.Bytes()
@@ -226,7 +226,7 @@ func appendOpen(dst []byte, open []openEvent) []byte {
 // readOpen appends the open events of a record to open. They alias src.
 func readOpen(open []openEvent, src []byte) ([]openEvent, error) {
 	r := Reader{b: src}
-	for n := r.Count(); n > 0; n-- {
+	for n := r.Count(); n > 0 && !r.bad; n-- {
 		b := r.Bytes()
 		head := Reader{b: b}
 		o := openEvent{bytes: b, kind: Kind(head.Byte())}

@@ -91,6 +91,9 @@ func (d *RekeyedReader) event(r *Reader, key []byte, e *Event) error {
 	e.Customer = key
 	e.Origin = Origin{Topic: d.topic(r.Bytes()), Partition: int32(r.Uint()), Offset: int64(r.Uint())}
 	e.Raw = r.Bytes()
+	if !e.Sound() {
+		return fmt.Errorf("%w: an event with an amount out of range", errCorrupt)
+	}
 	if r.Err() != nil || len(key) == 0 || len(key) > MaxID || e.Kind == KindHeartbeat || !instant(e.At) {
 		return fmt.Errorf("%w: an event without customer, time or origin", errCorrupt)
 	}
@@ -172,7 +175,7 @@ func (c *Channels) append(dst []byte) []byte {
 
 func (c *Channels) read(r *Reader) {
 	c.set = ChannelSet{Digest: r.Uint64(), Count: int(r.Uint())}
-	for n := r.Count(); n > 0; n-- {
+	for n := r.Count(); n > 0 && !r.bad; n-- {
 		h := Marker{Channel: r.Uint64(), Set: c.set, Clock: r.Int()}
 		h.Hold = Hold{Clock: r.Int(), Settled: r.Int()}
 		c.heard = append(c.heard, h)

@@ -51,7 +51,8 @@ func (r *Reader) Int() int64 {
 	return int64(u>>1) ^ -int64(u&1)
 }
 
-// Count reads the length of a list whose entries take at least one byte each, so that it cannot exceed what is left.
+// Count reads the length of a list whose entries take at least one byte each, so that it cannot exceed what is left. A
+// loop over them ends at the first fault: an entry that takes more memory than bytes is not to be made of nothing.
 func (r *Reader) Count() int {
 	n := r.Uint()
 	if n > uint64(len(r.b)) {
@@ -215,7 +216,7 @@ func DecodeEvent(src []byte, e *Event) error {
 	}
 	if flags&eventOrder != 0 {
 		e.OrderID = r.Bytes()
-		for n := r.Count(); n > 0; n-- {
+		for n := r.Count(); n > 0 && !r.bad; n-- {
 			l := Line{Product: r.Uint64(), Category: r.Bytes(), Quantity: r.Int()}
 			l.HasAmount = r.Byte() != 0
 			l.Amount = r.Int()

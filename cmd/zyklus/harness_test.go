@@ -22,12 +22,16 @@ import (
 // The tests of this file run the real binary in real processes: a broker, a ClickHouse engine, and the pipeline, which
 // speak to each other over the network only.
 
+// binaryDir is where binaryOnce builds, empty if it was not asked to.
+var binaryDir string
+
 // binaryOnce builds the command once per test run, with crash points and without the race detector.
 var binaryOnce = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "zyklus-test-")
 	if err != nil {
 		return "", err
 	}
+	binaryDir = dir
 	if err := watchSources(); err != nil {
 		return "", err
 	}
@@ -70,8 +74,8 @@ func binary(t testing.TB) string {
 func TestMain(m *testing.M) {
 	code := m.Run()
 	stopRealBrokers()
-	if path, err := binaryOnce(); err == nil {
-		_ = os.RemoveAll(filepath.Dir(path))
+	if binaryDir != "" {
+		_ = os.RemoveAll(binaryDir)
 	}
 	os.Exit(code)
 }

@@ -37,6 +37,22 @@ type loadProgress struct {
 	At      time.Time `json:"at"`
 }
 
+func (p loadProgress) text() (string, error) {
+	text, err := json.Marshal(p)
+	return string(text), err
+}
+
+// parseProgress reads what text wrote.
+func parseProgress(text string) (p loadProgress, err error) {
+	if err = json.Unmarshal([]byte(text), &p); err != nil {
+		return p, err
+	}
+	if _, err := strconv.ParseUint(p.Hash, 16, 64); err != nil || p.Records < 0 || p.At.IsZero() {
+		return p, errors.New("it is none of a load")
+	}
+	return p, nil
+}
+
 // loading is one load.
 type loading struct {
 	o       loadOptions
@@ -342,8 +358,8 @@ func (l *loading) begin(ctx context.Context, first *item) error {
 	if err != nil || text == "" || l.o.restart {
 		return err
 	}
-	var before loadProgress
-	if err := json.Unmarshal([]byte(text), &before); err != nil {
+	before, err := parseProgress(text)
+	if err != nil {
 		return fmt.Errorf("read the progress of an earlier load: %w: --restart loads the files from the beginning", err)
 	}
 	switch at := before.At.Format(time.RFC3339); {
@@ -365,11 +381,11 @@ func (l *loading) commit(ctx context.Context, done bool) error {
 	if l.loader == nil || !l.begun || l.sent < l.before.Records {
 		return nil
 	}
-	text, err := json.Marshal(loadProgress{Records: l.sent, Hash: l.sum64(), Done: done, At: time.Now().UTC().Truncate(time.Millisecond)})
+	text, err := loadProgress{Records: l.sent, Hash: l.sum64(), Done: done, At: time.Now().UTC().Truncate(time.Millisecond)}.text()
 	if err != nil {
 		return err
 	}
-	return l.loader.Commit(ctx, string(text))
+	return l.loader.Commit(ctx, text)
 }
 
 // end commits what is left; after all files it moves time on first.

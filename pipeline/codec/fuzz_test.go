@@ -65,6 +65,9 @@ func checkAgainstOracle(t *testing.T, o *oracle, value []byte, e *pipeline.Event
 	}
 	if err == nil {
 		compareEvents(t, value, e, &want)
+		if !e.Sound() {
+			t.Fatalf("%q gives %+v", value, e)
+		}
 	}
 }
 

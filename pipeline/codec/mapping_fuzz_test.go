@@ -37,7 +37,7 @@ func checkDecoded(t *testing.T, d Decoder, r *pipeline.Record) {
 	}
 	if err == nil {
 		person := len(e.Customer) > 0 && len(e.Customer) <= pipeline.MaxID && utf8.Valid(e.Customer)
-		if !e.Kind.Valid() || !person && e.Kind != pipeline.KindHeartbeat || e.At > latest || e.Amount < 0 || e.Amount > maxMagnitude ||
+		if !e.Kind.Valid() || !person && e.Kind != pipeline.KindHeartbeat || e.At > latest || !e.Sound() ||
 			e.Kind.Order() && (len(e.OrderID) == 0 || string(e.Raw) != before) || len(e.Lines) > maxLines {
 			t.Fatalf("%q gives %+v", before, e)
 		}

@@ -109,13 +109,13 @@ func parseNote(text string) (n note, ok bool) {
 	}
 	r := pipeline.NewReader(b[1:])
 	n.watched, n.reached = r.Uint64(), r.Int()
-	for i := r.Count(); i > 0; i-- {
+	for i := r.Count(); i > 0 && r.Err() == nil; i-- {
 		n.last = append(n.last, r.Int())
 	}
-	for i := r.Count(); i > 0; i-- {
+	for i := r.Count(); i > 0 && r.Err() == nil; i-- {
 		n.sample = append(n.sample, r.Uint64())
 	}
-	for i := r.Count(); i > 0; i-- {
+	for i := r.Count(); i > 0 && r.Err() == nil; i-- {
 		n.judged = append(n.judged, judgement{stalled: r.Int(), since: r.Int(), over: r.Int(), back: r.Int()})
 	}
 	return n, r.Err() == nil && r.Len() == 0 && len(n.sample) <= sampleSize && slices.IsSorted(n.sample)

@@ -85,6 +85,9 @@ func StartBroker(opts BrokerOptions) (*Broker, error) {
 
 // startBroker starts a broker on a directory that is ours.
 func startBroker(opts BrokerOptions, addr string, configs map[string]string) (*Broker, error) {
+	if err := mendIndexes(opts.DataDir); err != nil {
+		return nil, fmt.Errorf("embedded broker on %s: recover from the last end: %w", addr, err)
+	}
 	var door *gate
 	// The port is part of the address: kfake would choose both itself.
 	listen := kfake.ListenFn(func(network, _ string) (_ net.Listener, err error) {
