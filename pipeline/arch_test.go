@@ -65,7 +65,7 @@ func exempt(from, to string) bool {
 // technology holds each client library to the package that is there for it.
 func technology(t *testing.T, from, to string) {
 	homes := map[string][]string{
-		"github.com/twmb/franz-go":             {"zyklus/pipeline/kafka", "zyklus/sinks/embedded"},
+		"github.com/twmb/franz-go":             {"zyklus/pipeline/kafka", "zyklus/sinks/embedded", "zyklus/bench/apachekafka"},
 		"github.com/ClickHouse/clickhouse-go/": {"zyklus/sinks"},
 		"github.com/spf13/":                    {"zyklus/cmd"},
 		"cel.dev/":                             {"zyklus/models/lifecycle", "zyklus/pipeline/codec", "zyklus/bench/oracle"},

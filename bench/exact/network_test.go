@@ -3,6 +3,7 @@ package exact
 import (
 	"context"
 	"net"
+	"os"
 	"slices"
 	"sync"
 	"syscall"
@@ -39,6 +40,8 @@ type cable struct {
 	thawed chan struct{} // closed while nothing is frozen
 	cut    chan struct{} // closed once it is cut
 	conns  []*wire
+	busy   time.Time // instant of the last write
+	writes int       // at that instant
 }
 
 func newCable(n *network) *cable {
@@ -63,7 +66,7 @@ func (c *cable) end(addr string) {
 }
 
 // pass waits while the cable is frozen.
-func (c *cable) pass() error {
+func (c *cable) pass(ctx context.Context) error {
 	c.mu.Lock()
 	thawed := c.thawed
 	c.mu.Unlock()
@@ -75,6 +78,8 @@ func (c *cable) pass() error {
 	select {
 	case <-c.cut:
 		return errCut
+	case <-ctx.Done():
+		return ctx.Err()
 	case <-thawed:
 		return nil
 	}
@@ -123,7 +128,7 @@ func (c *cable) isCut() bool {
 }
 
 func (c *cable) dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	if err := c.pass(); err != nil {
+	if err := c.pass(ctx); err != nil {
 		return nil, err
 	}
 	conn, err := c.net.DialContext(ctx, network, addr)
@@ -136,34 +141,77 @@ func (c *cable) dial(ctx context.Context, network, addr string) (net.Conn, error
 		_ = conn.Close()
 		return nil, errCut
 	}
-	w := &wire{conn, c, addr}
+	w := &wire{Conn: conn, cable: c, addr: addr}
+	w.ended, w.end = context.WithCancel(context.Background())
 	c.conns = append(c.conns, w)
 	return w, nil
 }
 
-// latency of a request.
-const latency = 300 * time.Microsecond
+// slow lets a moment pass if very much is written at one instant: who asks again at once, until some time has passed,
+// would ask for ever. A moment for each request would be nearer to life, but the client library waits for requests while
+// it holds mutexes, for which no time passes in a bubble.
+func (c *cable) slow() {
+	c.mu.Lock()
+	if now := time.Now(); now != c.busy {
+		c.busy, c.writes = now, 0
+	}
+	c.writes++
+	much := c.writes > 300
+	c.mu.Unlock()
+	if much {
+		time.Sleep(time.Millisecond)
+	}
+}
 
-// wire is a connection over a cable.
+// wire is a connection over a cable. One that is closed, or whose deadline has passed, waits for nothing.
 type wire struct {
 	net.Conn
 	cable *cable
 	addr  string
+
+	ended context.Context
+	end   context.CancelFunc
+}
+
+func (w *wire) Close() error {
+	w.end()
+	return w.Conn.Close()
+}
+
+// SetDeadline is how clients give a request up: they set one in the past.
+func (w *wire) SetDeadline(at time.Time) error {
+	w.giveUp(at)
+	return w.Conn.SetDeadline(at)
+}
+
+func (w *wire) SetReadDeadline(at time.Time) error {
+	w.giveUp(at)
+	return w.Conn.SetReadDeadline(at)
+}
+
+func (w *wire) SetWriteDeadline(at time.Time) error {
+	w.giveUp(at)
+	return w.Conn.SetWriteDeadline(at)
+}
+
+func (w *wire) giveUp(at time.Time) {
+	if !at.IsZero() && !at.After(time.Now()) {
+		w.end()
+	}
 }
 
 func (w *wire) Read(b []byte) (int, error) {
 	n, err := w.Conn.Read(b)
-	if cut := w.cable.pass(); cut != nil {
-		return 0, cut
+	if cut := w.cable.pass(w.ended); cut != nil {
+		return 0, os.ErrDeadlineExceeded
 	}
 	return n, err
 }
 
-// Write takes a moment: with no time between question and answer, who asks again at once would ask for ever.
 func (w *wire) Write(b []byte) (int, error) {
-	time.Sleep(latency)
-	if err := w.cable.pass(); err != nil {
-		return 0, err
+	w.cable.slow()
+	if err := w.cable.pass(w.ended); err != nil {
+		return 0, os.ErrDeadlineExceeded
 	}
 	return w.Conn.Write(b)
 }

@@ -52,7 +52,7 @@ func (d *database) come() {
 // reach waits until the database is there for a member.
 func (d *database) reach(ctx context.Context, m *member) error {
 	for {
-		if err := m.cable.pass(); err != nil {
+		if err := m.cable.pass(ctx); err != nil {
 			<-ctx.Done() // nobody is there any more to see an error
 			return ctx.Err()
 		}
