@@ -97,7 +97,10 @@ func close(a, b float64) bool { return math.Abs(a-b) <= 1e-9*max(1, math.Abs(a),
 
 // compareCategories checks the probabilities, best first: which of two equal ones comes first is left open.
 func (o *Oracle) compareCategories(row *Row) error {
-	weights, total := map[string]float64{}, o.Artefact.Category.Shrink
+	weights, total := map[string]float64{}, 0.0
+	if len(o.Artefact.Category.Popularity) > 0 {
+		total = o.Artefact.Category.Shrink
+	}
 	for _, r := range o.counting() {
 		for _, name := range r.categories(false) {
 			w := math.Exp2(float64(r.at-o.now) / dayMs / o.Artefact.Category.HalfLifeDays)
@@ -114,6 +117,8 @@ func (o *Oracle) compareCategories(row *Row) error {
 	}
 	slices.Sort(p)
 	slices.Reverse(p)
+	p = append(p, 0, 0, 0) // there may be fewer categories
+	total = max(total, math.SmallestNonzeroFloat64)
 	for i := range 3 {
 		column := fmt.Sprintf("next_category_%d", i+1)
 		name, got := row.Get(column), row.Get(column+"_probability")

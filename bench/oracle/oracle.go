@@ -29,6 +29,7 @@ type Setting struct {
 	// Rate is the price in the reporting currency of one unit of a currency on a date (2006-01-02), as the table of
 	// rates has it; "" where it has none.
 	Rate       func(date, currency string) string
+	Currency   string // the reporting one; empty for one of hundredths
 	RateDays   int64 // how many days older than an order its rate may be; 0 for 7
 	Lifecycles []Lifecycle
 }
@@ -140,7 +141,7 @@ func (o *Oracle) rate(e *pipeline.Event) *big.Rat {
 		if !ok {
 			panic("rate " + text)
 		}
-		return rate.Mul(rate, hundredths(currency))
+		return rate.Mul(rate, hundredths(currency)).Quo(rate, hundredths(o.Currency))
 	}
 	return nil
 }

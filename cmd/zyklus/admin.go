@@ -25,6 +25,7 @@ may be used at any time, beside running instances.
   zyklus admin lag                  # how far each partition is: position, clock, watermark, rows in ClickHouse
   zyklus admin top                  # what instances are doing now
   zyklus admin state get CUSTOMER   # everything that is known of one customer, from the changelog
+  zyklus admin verify               # recompute customers from the topic, and compare state and ClickHouse with them
   zyklus admin republish            # write all customers' rows again, beside running instances
   zyklus admin rebuild              # begin again from the topic, after the changelog was lost
 
@@ -36,7 +37,7 @@ Exit codes: 0 done, 1 failed or stopped, 2 the command line or the configuration
 	}
 	state.AddCommand(stateGetCommand())
 	group(state)
-	cmd.AddCommand(lagCommand(), topCommand(), state, republishCommand(), rebuildCommand())
+	cmd.AddCommand(lagCommand(), topCommand(), state, verifyCommand(), republishCommand(), rebuildCommand())
 	group(cmd)
 	return cmd
 }
