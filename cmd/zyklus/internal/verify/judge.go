@@ -94,17 +94,15 @@ func (t *trial) compareStored() (list []Difference, moving Reason, err error) {
 	stamp := func(v int64) string { return cmp.Or(pipeline.VersionText(v), "no row") }
 	switch {
 	case newest > version:
-		return []Difference{t.difference("customers", "?", "version "+stamp(version), "version "+stamp(newest)+" in a table")}, "", nil
+		list = append(list, t.difference("customers", "?", "version "+stamp(version), "version "+stamp(newest)+" in a table"))
 	case !has && t.state == nil:
-		return nil, "", nil
+	case (!has || row.Version < version) && t.pending():
+		return nil, inMotion, nil
 	case !has || row.Version < version:
-		if t.pending() {
-			return nil, inMotion, nil
-		}
-		return []Difference{t.difference("customers", "?", "version "+stamp(version), stamp(row.Version))}, "", nil
+		list = append(list, t.difference("customers", "?", "version "+stamp(version), "version "+stamp(row.Version)))
 	}
 	var d *oracle.Difference
-	if errors.As(oracle.CompareRows(&row, t.state), &d) {
+	if has && t.state != nil && errors.As(oracle.CompareRows(&row, t.state), &d) {
 		out := t.difference(d.Table, "?", d.Want, d.Got)
 		out.Key, out.Column = d.Key, d.Column
 		list = append(list, out)

@@ -24,6 +24,7 @@ type snapshot struct {
 	own       pipeline.Change // the record of meta
 	history   *history
 	acked     int64 // version up to which ClickHouse has everything
+	moving    bool  // some could not be judged the last time, because rows or timers are under way
 }
 
 func newSnapshot(v *Verifier, partition int32, p *picker) *snapshot {

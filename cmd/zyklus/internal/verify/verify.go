@@ -72,6 +72,14 @@ type Difference struct {
 	ClickHouse string `json:"clickhouse"`
 }
 
+// Customers counts the customers.
+func (r *Report) Customers() (n int64) {
+	for i := range r.Partitions {
+		n += r.Partitions[i].Customers
+	}
+	return n
+}
+
 // Differing counts the customers that differ.
 func (r *Report) Differing() (n int64) {
 	for i := range r.Partitions {
@@ -122,7 +130,7 @@ func (v *Verifier) partition(ctx context.Context, r *Report, p int32, of int) er
 			if err != nil {
 				return err
 			}
-			final = final || !moved
+			final = final || !moved && !s.moving
 		}
 		if customers, err = s.judge(ctx, customers, r, &out, final); err != nil {
 			return err
@@ -144,6 +152,7 @@ func (s *snapshot) again(ctx context.Context) (moved bool, err error) {
 
 // judge judges customers and returns those who are to be looked at again.
 func (s *snapshot) judge(ctx context.Context, customers []string, r *Report, out *Partition, final bool) (again []string, err error) {
+	s.moving = false
 	s.v.Started("comparing customers", int64(len(customers)), "customers")
 	for begin := 0; begin < len(customers); begin += batchCustomers {
 		batch := customers[begin:min(begin+batchCustomers, len(customers))]
@@ -165,6 +174,7 @@ func (s *snapshot) judge(ctx context.Context, customers []string, r *Report, out
 				continue
 			}
 			again = append(again, id)
+			s.moving = s.moving || verdict.reason == inMotion
 		}
 		s.v.Progress(int64(begin + len(batch)))
 	}
