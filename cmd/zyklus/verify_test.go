@@ -173,15 +173,17 @@ func TestVerifyWallClock(t *testing.T) {
 	topicOn(t, r.broker.addr, r.topic, 2, map[string]string{"message.timestamp.type": "LogAppendTime"})
 	d := deploy(t, "wall", r.topic, r.broker.addr, r.engine.addr, "")
 	succeed(t, "migrate", "--config", d.config)
-	p := start(t, []string{"ZYKLUS_SOURCE_CLOCK=wall", "ZYKLUS_SOURCE_LATENESS=20s", "ZYKLUS_KAFKA_CHECKPOINT_INTERVAL=100ms"}, "run", "--config", d.config)
-	as := []string{"--all", "--set", "source.clock=wall", "--set", "source.lateness=20s"}
+	rates := file(t, "rates.csv", time.Now().Add(-50*time.Hour).UTC().Format("date,currency,rate\n# a comment\n2006-01-02, USD ,0.9137\n2006-01-02,JPY,0.00613\n"))
+	settings := []string{"--set", "source.clock=wall", "--set", "source.lateness=20s", "--set", "rates.file=" + rates}
+	p := start(t, []string{"ZYKLUS_KAFKA_CHECKPOINT_INTERVAL=100ms"}, append([]string{"run", "--config", d.config}, settings...)...)
+	as := append([]string{"--all"}, settings...)
 	cl := kafkaClient(t, r.broker.addr)
 	defer cl.Close()
 	produced, records := 0, 0
 	send := func(customer int, ago time.Duration, event string) {
 		produced++
-		value := fmt.Sprintf(`{"type":"track","event":%q,"userId":"c%d","messageId":"m%d","timestamp":%q,"properties":{"order_id":"o%d","total":%d}}`,
-			event, customer, produced/11*11, time.Now().Add(-ago).UTC().Format("2006-01-02T15:04:05.000Z"), produced/3, produced)
+		value := fmt.Sprintf(`{"type":"track","event":%q,"userId":"c%d","messageId":"m%d","timestamp":%q,"properties":{"order_id":"o%d","total":%d,"currency":%q}}`,
+			event, customer, produced/11*11, time.Now().Add(-ago).UTC().Format("2006-01-02T15:04:05.000Z"), produced/3, produced, []string{"EUR", "USD", "JPY"}[produced%3])
 		rec := &kgo.Record{Topic: r.topic, Key: fmt.Appendf(nil, "c%d", customer), Value: []byte(value)}
 		if produced%11 > 0 {
 			rec.Value = bytes.Replace(rec.Value, fmt.Appendf(nil, `"m%d"`, produced/11*11), fmt.Appendf(nil, `"m%d"`, produced), 1)
@@ -211,6 +213,7 @@ func TestVerifyWallClock(t *testing.T) {
 	if all.Customers != 40 || all.Exact < 35 || len(all.Unknown) > 1 {
 		t.Errorf("%+v", all)
 	}
+	equal(t, "customers with orders in other currencies", one(t, d, "SELECT uniqExact(customer_id) > 10 FROM v_orders WHERE currency IN ('USD', 'JPY')"), "1")
 	if code := p.stop(20 * time.Second); code != 0 {
 		t.Errorf("the pipeline ended with %d", code)
 	}

@@ -28,7 +28,9 @@ type history struct {
 	// begun says that the topic does not hold its first records any more; first is when the first one left came.
 	begun bool
 	first int64
-	lives map[string]*life
+	// unstamped says that records keep their producers' time.
+	unstamped bool
+	lives     map[string]*life
 }
 
 // life is what is known of one customer, in the order of the log.
@@ -77,6 +79,7 @@ func (h *history) read(a *kafka.Arrival) error {
 // event takes an event of a topic that is keyed by customer. Where the broker stamps records, it is known whether the
 // event was believed.
 func (h *history) event(e *pipeline.Event, a *kafka.Arrival) {
+	h.unstamped = h.unstamped || !a.Appended
 	ahead := e.At > a.At+h.v.Skew
 	if ahead && (a.Appended || e.At > h.now+h.v.Skew) {
 		return

@@ -24,6 +24,7 @@ type snapshot struct {
 	own       pipeline.Change // the record of meta
 	history   *history
 	acked     int64 // version up to which ClickHouse has everything
+	looks     int   // begun after the first
 	moving    bool  // some could not be judged the last time, because rows or timers are under way
 }
 
@@ -31,12 +32,25 @@ func newSnapshot(v *Verifier, partition int32, p *picker) *snapshot {
 	return &snapshot{v: v, partition: partition, picker: p, records: map[string]pipeline.Change{}, history: newHistory(v, partition, p.picks)}
 }
 
+// started begins a piece of work, but for those of later looks, which are many and short.
+func (s *snapshot) started(what string, total int64, unit string) {
+	if s.looks == 0 {
+		s.v.Started(fmt.Sprintf("partition %d: %s", s.partition, what), total, unit)
+	}
+}
+
+func (s *snapshot) progress(done, _ int64) {
+	if s.looks == 0 {
+		s.v.Progress(done)
+	}
+}
+
 // advance goes on to the last checkpoint, and in the input to its position.
 func (s *snapshot) advance(ctx context.Context) error {
-	s.v.Started(fmt.Sprintf("partition %d: reading the changelog", s.partition), 0, "records")
+	s.started("reading the changelog", 0, "records")
 	extent, err := s.v.Kafka.Read(ctx, kafka.Reading{
 		Topic: s.v.Kafka.Options().ChangelogTopic, Partition: s.partition, From: s.next, Each: s.change,
-		Progress: func(done, _ int64) { s.v.Progress(done) },
+		Progress: s.progress,
 	})
 	if err != nil || s.meta == nil {
 		return err
@@ -57,10 +71,10 @@ func (s *snapshot) advance(ctx context.Context) error {
 }
 
 func (s *snapshot) input(ctx context.Context) error {
-	s.v.Started(fmt.Sprintf("partition %d: reading the input", s.partition), s.meta.Position-s.history.next, "records")
+	s.started("reading the input", s.meta.Position-s.history.next, "records")
 	extent, err := s.v.Kafka.Read(ctx, kafka.Reading{
 		Topic: s.v.Kafka.Options().Topic, Partition: s.partition, From: s.history.next, To: s.meta.Position, Each: s.history.read,
-		Progress: func(done, _ int64) { s.v.Progress(done) },
+		Progress: s.progress,
 	})
 	if err != nil {
 		return err

@@ -12,7 +12,7 @@ import (
 	"zyklus/sinks/clickhouse"
 )
 
-// Verifier compares a deployment with the oracle. All fields are needed, but for Ghosts and the two functions of progress.
+// Verifier compares a deployment with the oracle. All fields are needed but Unread.
 type Verifier struct {
 	Kafka      *kafka.Admin
 	ClickHouse *clickhouse.Client
@@ -88,9 +88,10 @@ func (r *Report) Differing() (n int64) {
 	return n
 }
 
-// How often customers that do not agree are looked at, and how long apart: rows reach ClickHouse within a second or two.
+// How often customers that do not agree are looked at again, and how long apart: rows reach ClickHouse within a second or
+// two.
 const (
-	looks = 8
+	looks = 7
 	pause = 700 * time.Millisecond
 )
 
@@ -120,9 +121,9 @@ func (v *Verifier) partition(ctx context.Context, r *Report, p int32, of int) er
 		return err
 	}
 	out.Customers = int64(len(customers))
-	for look := 1; len(customers) > 0; look++ {
-		final := look == looks
-		if look > 1 {
+	for ; len(customers) > 0; s.looks++ {
+		final := s.looks == looks
+		if s.looks > 0 {
 			if err := wait(ctx, pause); err != nil {
 				return err
 			}
@@ -138,6 +139,10 @@ func (v *Verifier) partition(ctx context.Context, r *Report, p int32, of int) er
 	}
 	out.Version, out.Clock = pipeline.VersionText(s.meta.Version()), time.UnixMilli(s.meta.Clock).UTC().Format("2006-01-02T15:04:05.000Z")
 	out.Records = s.history.records
+	if s.history.unstamped && v.WallClock && !v.Rekeyed {
+		r.Notices = append(r.Notices, fmt.Sprintf("partition %d: records keep their producers' time (message.timestamp.type is CreateTime), so when they came is not known: "+
+			"what differs may have come late, and counts as that", p))
+	}
 	return nil
 }
 
@@ -153,7 +158,7 @@ func (s *snapshot) again(ctx context.Context) (moved bool, err error) {
 // judge judges customers and returns those who are to be looked at again.
 func (s *snapshot) judge(ctx context.Context, customers []string, r *Report, out *Partition, final bool) (again []string, err error) {
 	s.moving = false
-	s.v.Started("comparing customers", int64(len(customers)), "customers")
+	s.started("comparing customers", int64(len(customers)), "customers")
 	for begin := 0; begin < len(customers); begin += batchCustomers {
 		batch := customers[begin:min(begin+batchCustomers, len(customers))]
 		b, err := s.load(ctx, batch)
@@ -176,7 +181,7 @@ func (s *snapshot) judge(ctx context.Context, customers []string, r *Report, out
 			again = append(again, id)
 			s.moving = s.moving || verdict.reason == inMotion
 		}
-		s.v.Progress(int64(begin + len(batch)))
+		s.progress(int64(begin+len(batch)), 0)
 	}
 	return again, nil
 }
