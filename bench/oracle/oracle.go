@@ -30,7 +30,7 @@ type Setting struct {
 	// rates has it; "" where it has none.
 	Rate       func(date, currency string) string
 	Currency   string // the reporting one; empty for one of hundredths
-	RateDays   int64 // how many days older than an order its rate may be; 0 for 7
+	RateDays   int64  // how many days older than an order its rate may be; 0 for 7
 	Lifecycles []Lifecycle
 }
 

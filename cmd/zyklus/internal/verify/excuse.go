@@ -23,7 +23,7 @@ const (
 	ofOrders   Reason = "late_order_change" // … and what they did to an order depends on when they came
 )
 
-// Reasons explains them.
+// String explains the reason.
 func (r Reason) String() string {
 	return map[Reason]string{
 		inMotion:   "instances went on meanwhile, or ClickHouse has not acknowledged the last rows",
@@ -90,7 +90,7 @@ func (t *trial) knowsMore() bool {
 		return false // all of the customer's events came later than the first one that there is
 	}
 	got := func(column string) int64 { return t.state.Get(column).Int }
-	first, touches, orders := int64(pipeline.Never), int64(0), int64(0)
+	first, touches, orders := pipeline.Never, int64(0), int64(0)
 	ids := map[string]bool{}
 	if t.life != nil {
 		var e pipeline.Event

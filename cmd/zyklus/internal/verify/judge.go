@@ -170,7 +170,7 @@ func (t *trial) run(events []pipeline.Event, until int64) {
 
 // firstDay returns the first day that has a row. Of earlier ones there need not be any: customer_days may have been off.
 func firstDay(rows map[string]oracle.Row) int64 {
-	first := int64(pipeline.Never)
+	first := pipeline.Never
 	for _, r := range rows {
 		first = min(first, r.Get("day").Int)
 	}
@@ -231,7 +231,7 @@ func (t *trial) compareHistory() (list []Difference) {
 // flat takes joined errors apart.
 func flat(errs []error) (all []error) {
 	for _, err := range errs {
-		if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // the join itself is looked for
+		if joined, ok := err.(interface{ Unwrap() []error }); ok {
 			all = append(all, joined.Unwrap()...)
 		} else if err != nil {
 			all = append(all, err)
