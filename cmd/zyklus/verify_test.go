@@ -209,7 +209,11 @@ func TestVerifyWallClock(t *testing.T) {
 		}
 		return err
 	})
-	all := sums(verifies(t, d, 0, as...))
+	report := verifies(t, d, 0, as...)
+	if len(report.Notices) != 1 || !strings.Contains(report.Notices[0], "CreateTime") { // the embedded broker stamps none
+		t.Errorf("notices: %q", report.Notices)
+	}
+	all := sums(report)
 	if all.Customers != 40 || all.Exact < 35 || len(all.Unknown) > 1 {
 		t.Errorf("%+v", all)
 	}

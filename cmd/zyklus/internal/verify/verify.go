@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"zyklus/bench/oracle"
@@ -98,6 +99,10 @@ const (
 // batchCustomers are judged together.
 const batchCustomers = 256
 
+// noticeUnstamped is about topics whose broker does not stamp records.
+const noticeUnstamped = "records of the input keep their producers' time (message.timestamp.type is CreateTime, or the broker is embedded), so when they came is not known: " +
+	"a customer that differs from the oracle may have had late events, and is counted so"
+
 // Run verifies partitions, one after the other.
 func (v *Verifier) Run(ctx context.Context, partitions []int32) (*Report, error) {
 	r := &Report{Differences: []Difference{}, Notices: append([]string{}, v.Unread...)}
@@ -139,9 +144,8 @@ func (v *Verifier) partition(ctx context.Context, r *Report, p int32, of int) er
 	}
 	out.Version, out.Clock = pipeline.VersionText(s.meta.Version()), time.UnixMilli(s.meta.Clock).UTC().Format("2006-01-02T15:04:05.000Z")
 	out.Records = s.history.records
-	if s.history.unstamped && v.WallClock && !v.Rekeyed {
-		r.Notices = append(r.Notices, fmt.Sprintf("partition %d: records keep their producers' time (message.timestamp.type is CreateTime), so when they came is not known: "+
-			"what differs may have come late, and counts as that", p))
+	if s.history.unstamped && v.WallClock && !v.Rekeyed && !slices.Contains(r.Notices, noticeUnstamped) {
+		r.Notices = append(r.Notices, noticeUnstamped)
 	}
 	return nil
 }
