@@ -475,7 +475,7 @@ func (r *order) giveBack(back pipeline.Line) (amount int64) {
 			continue
 		}
 		if !back.HasAmount {
-			amount += l.amount*(l.returned+n)/l.quantity - l.amount*l.returned/l.quantity
+			amount += part(l.amount, l.returned+n, l.quantity) - part(l.amount, l.returned, l.quantity)
 		}
 		l.returned += n
 		left -= n
@@ -484,10 +484,16 @@ func (r *order) giveBack(back pipeline.Line) (amount int64) {
 	if len(r.lines) == 0 {
 		taken = back.Quantity
 	}
-	if back.HasAmount {
-		amount += back.Amount * taken / back.Quantity
+	if back.HasAmount && back.Quantity > 0 {
+		amount += part(back.Amount, taken, back.Quantity)
 	}
 	return amount
+}
+
+// part returns amount * n / of, rounded down.
+func part(amount, n, of int64) int64 {
+	product := new(big.Int).Mul(big.NewInt(amount), big.NewInt(n))
+	return product.Div(product, big.NewInt(of)).Int64()
 }
 
 // original is what the columns of the order's own currency hold.

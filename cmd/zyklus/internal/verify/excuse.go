@@ -41,9 +41,11 @@ func (r Reason) String() string {
 // Bounds of the state, stated once more: the oracle has none.
 const (
 	mostOrders = 1000
-	mostLines  = 100
+	mostLines  = 99       // with 100 the ledger does not know whether there were more
 	mostBytes  = 96 << 10 // of all events; the state bounds several lists of them
 	mostNames  = 250
+	// mostForeign is an amount that no rate makes more than pipeline.MaxAmount, which is refused.
+	mostForeign = pipeline.MaxAmount / 1_000_000
 )
 
 // excuse says why the customer may differ though nothing is wrong, and whether totals must agree nevertheless.
@@ -66,7 +68,7 @@ func (t *trial) excuse() (r Reason, totals bool) {
 		return ofStart, false
 	case l.repeated():
 		return ofIDs, false
-	case crowded && (late || !l.inOrder()) || o.orders > mostOrders || o.lines > mostLines || o.bytes > mostBytes:
+	case crowded && (late || !l.inOrder()) || o.orders > mostOrders || o.lines > mostLines || o.bytes > mostBytes || o.foreign > mostForeign:
 		return ofSize, false
 	case late && !o.certain(v.Job):
 		return ofOrders, false
@@ -122,6 +124,7 @@ func (l *life) inOrder() bool {
 // orderEvents are a customer's events of orders, by order.
 type orderEvents struct {
 	orders, lines, bytes int
+	foreign              int64 // greatest amount in another currency, minor units
 	names                map[string]bool
 	byID                 map[string][]orderEvent
 }
@@ -147,6 +150,9 @@ func (l *life) orders() orderEvents {
 		o.byID[id] = append(o.byID[id], orderEvent{e.Kind, e.ID, e.At, k.settled, e.Currency, len(e.Lines) > 0})
 		o.bytes += len(k.bytes)
 		o.lines = max(o.lines, len(e.Lines))
+		if e.Foreign() {
+			o.foreign = max(o.foreign, e.Amount)
+		}
 		if e.Kind == pipeline.KindOrderCompleted {
 			o.orders++
 		}
