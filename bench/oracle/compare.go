@@ -18,7 +18,12 @@ func (o *Oracle) Compare(s *Store, id string) error {
 	if !ok {
 		return fmt.Errorf("customer %s has no row", id)
 	}
-	return errors.Join(o.CompareRow(&row), o.compareOrders(s, id), o.compareTransitions(s, id))
+	return errors.Join(o.CompareRow(&row), o.CompareHistory(s, id))
+}
+
+// CompareHistory is Compare without the row in customers.
+func (o *Oracle) CompareHistory(s *Store, id string) error {
+	return errors.Join(o.compareOrders(s, id), o.compareTransitions(s, id))
 }
 
 // CompareRow tells how the customer's row differs, in customers or of a day.
@@ -38,13 +43,10 @@ func (o *Oracle) CompareRow(row *Row) error {
 	}
 	for _, column := range sortedKeys(wants) {
 		if got, want := row.Get(column).String(), fmt.Sprint(wants[column]); got != want {
-			return fmt.Errorf("customer %s: %s is %s, want %s", row.Get("customer_id"), column, got, want)
+			return differs(row, column, want)
 		}
 	}
-	if err := o.compareScores(row, f); err != nil {
-		return fmt.Errorf("customer %s: %w", row.Get("customer_id"), err)
-	}
-	return nil
+	return o.compareScores(row, f)
 }
 
 // CompareTotals tells how what no order of arrival may change differs: orders and money.
@@ -54,8 +56,8 @@ func (o *Oracle) CompareTotals(row *Row, at int64) error {
 		"orders": f.orders, "net_value_minor": f.net, "refunded_value_minor": f.refunded,
 		"first_order_at": f.first, "last_order_at": f.last, "purchase_days": f.days,
 	} {
-		if got := row.Get(column); got.Int != want {
-			return fmt.Errorf("customer %s: %s is %v, want %d", row.Get("customer_id"), column, got, want)
+		if row.Get(column).Int != want {
+			return differs(row, column, want)
 		}
 	}
 	return nil
@@ -65,7 +67,7 @@ func (o *Oracle) compareScores(row *Row, f *Features) error {
 	if f.orders == 0 {
 		for _, column := range []string{"first_order_at", "last_order_at", "days_since_last_order", "churn_risk", "p_alive", "expected_orders", "overdue_ratio"} {
 			if !row.Get(column).Null {
-				return fmt.Errorf("%s is %v, want NULL", column, row.Get(column))
+				return differs(row, column, "NULL")
 			}
 		}
 		return nil
@@ -76,7 +78,7 @@ func (o *Oracle) compareScores(row *Row, f *Features) error {
 		"churn_risk": f.risk(o.now), "p_alive": f.alive(o.now), "expected_orders": o.Artefact.MBG.Expected(x, tx, t, o.Artefact.HorizonDays/7),
 	} {
 		if got := row.Get(column); got.Null || !close(got.Float, want) {
-			return fmt.Errorf("%s is %v, want %v", column, got, want)
+			return differs(row, column, want)
 		}
 	}
 	for column, want := range map[string]int64{
@@ -85,7 +87,7 @@ func (o *Oracle) compareScores(row *Row, f *Features) error {
 		"expected_next_order_at": f.last + int64(math.Round(f.gap*dayMs)),
 	} {
 		if got := row.Get(column); got.Null || got.Int != want {
-			return fmt.Errorf("%s is %v, want %v", column, got, want)
+			return differs(row, column, want)
 		}
 	}
 	return o.compareCategories(row)
@@ -95,7 +97,10 @@ func close(a, b float64) bool { return math.Abs(a-b) <= 1e-9*max(1, math.Abs(a),
 
 // compareCategories checks the probabilities, best first: which of two equal ones comes first is left open.
 func (o *Oracle) compareCategories(row *Row) error {
-	weights, total := map[string]float64{}, o.Artefact.Category.Shrink
+	weights, total := map[string]float64{}, 0.0
+	if len(o.Artefact.Category.Popularity) > 0 {
+		total = o.Artefact.Category.Shrink
+	}
 	for _, r := range o.counting() {
 		for _, name := range r.categories(false) {
 			w := math.Exp2(float64(r.at-o.now) / dayMs / o.Artefact.Category.HalfLifeDays)
@@ -112,10 +117,13 @@ func (o *Oracle) compareCategories(row *Row) error {
 	}
 	slices.Sort(p)
 	slices.Reverse(p)
+	p = append(p, 0, 0, 0) // there may be fewer categories
+	total = max(total, math.SmallestNonzeroFloat64)
 	for i := range 3 {
-		name, got := row.Get(fmt.Sprintf("next_category_%d", i+1)), row.Get(fmt.Sprintf("next_category_%d_probability", i+1))
+		column := fmt.Sprintf("next_category_%d", i+1)
+		name, got := row.Get(column), row.Get(column+"_probability")
 		if !close(got.Float, p[i]) || !close(weights[name.Text]/total, got.Float) {
-			return fmt.Errorf("next category %d is %v with %v, want %v of %v", i+1, name, got, p[i], weights)
+			return differs(row, column+"_probability", fmt.Sprintf("%v of %v, the name is %v", p[i], weights, name))
 		}
 	}
 	return nil
@@ -156,12 +164,12 @@ func compareRows(s *Store, table, id string, want map[string]string) error {
 	}
 	for k, w := range want {
 		if got[k] != w {
-			return fmt.Errorf("%s: got %q, want %q", table, got[k], w)
+			return &Difference{Customer: id, Table: table, Key: k, Got: got[k], Want: w}
 		}
 	}
 	for k, g := range got {
 		if want[k] == "" {
-			return fmt.Errorf("%s: %q should not be there", table, g)
+			return &Difference{Customer: id, Table: table, Key: k, Got: g}
 		}
 	}
 	return nil

@@ -29,12 +29,18 @@ type Setting struct {
 	// Rate is the price in the reporting currency of one unit of a currency on a date (2006-01-02), as the table of
 	// rates has it; "" where it has none.
 	Rate       func(date, currency string) string
+	Currency   string // the reporting one; empty for one of hundredths
+	RateDays   int64  // how many days older than an order its rate may be; 0 for 7
 	Lifecycles []Lifecycle
 }
 
 // Oracle is one customer.
 type Oracle struct {
 	Setting
+
+	// OnDay, which may be nil, is called when a day on which something changed has ended: the Oracle is then as it was at
+	// the day's end. The day is one of Days.
+	OnDay func(day int64)
 
 	now     int64 // instant of the last event or deadline
 	orders  []*order
@@ -119,13 +125,14 @@ type transition struct {
 	cycle                 int64
 }
 
-// rate is that of an event's currency on its business day, or the last one within a week before; nil if there is none.
+// rate is that of an event's currency on its business day, or the last one before if that is not too old; nil if there is
+// none.
 func (o *Oracle) rate(e *pipeline.Event) *big.Rat {
 	currency := currencyOf(e)
 	if currency == "" {
 		return big.NewRat(1, 1)
 	}
-	for day := o.day(e.At); day >= o.day(e.At)-7; day-- {
+	for day := o.day(e.At); day >= o.day(e.At)-cmp.Or(o.RateDays, 7); day-- {
 		text := o.Rate(time.Unix(day*86400, 0).UTC().Format(time.DateOnly), currency)
 		if text == "" {
 			continue
@@ -134,7 +141,7 @@ func (o *Oracle) rate(e *pipeline.Event) *big.Rat {
 		if !ok {
 			panic("rate " + text)
 		}
-		return rate.Mul(rate, hundredths(currency))
+		return rate.Mul(rate, hundredths(currency)).Quo(rate, hundredths(o.Currency))
 	}
 	return nil
 }
@@ -213,8 +220,10 @@ func (o *Oracle) Silence(until int64) {
 
 // move goes on to the next instant at which something happens.
 func (o *Oracle) move(at int64) {
-	if o.now > 0 && o.day(at) > o.day(o.now) {
-		o.days[o.day(o.now)] = true
+	if today := o.day(o.now); o.now > 0 && o.day(at) > today {
+		if o.days[today] = true; o.OnDay != nil {
+			o.OnDay(today)
+		}
 	}
 	o.now = at
 }
@@ -466,7 +475,7 @@ func (r *order) giveBack(back pipeline.Line) (amount int64) {
 			continue
 		}
 		if !back.HasAmount {
-			amount += l.amount*(l.returned+n)/l.quantity - l.amount*l.returned/l.quantity
+			amount += part(l.amount, l.returned+n, l.quantity) - part(l.amount, l.returned, l.quantity)
 		}
 		l.returned += n
 		left -= n
@@ -475,10 +484,16 @@ func (r *order) giveBack(back pipeline.Line) (amount int64) {
 	if len(r.lines) == 0 {
 		taken = back.Quantity
 	}
-	if back.HasAmount {
-		amount += back.Amount * taken / back.Quantity
+	if back.HasAmount && back.Quantity > 0 {
+		amount += part(back.Amount, taken, back.Quantity)
 	}
 	return amount
+}
+
+// part returns amount * n / of, rounded down.
+func part(amount, n, of int64) int64 {
+	product := new(big.Int).Mul(big.NewInt(amount), big.NewInt(n))
+	return product.Div(product, big.NewInt(of)).Int64()
 }
 
 // original is what the columns of the order's own currency hold.

@@ -131,11 +131,20 @@ func BatchRows(b *pipeline.Batch) (all []Row) {
 
 // differ tells in which column two rows differ, bit for bit, apart from their versions.
 func differ(a, b *Row, except string) string {
+	column := differing(a, b, except)
+	if column == "" {
+		return ""
+	}
+	return fmt.Sprintf("%s is %v, not %v", column, b.Get(column), a.Get(column))
+}
+
+// differing names the first column in which two rows differ.
+func differing(a, b *Row, except string) string {
 	for i := range a.Cells {
 		x, y := a.Cells[i], b.Cells[i]
 		if x.Null != y.Null || x.Int != y.Int || x.Text != y.Text || math.Float64bits(x.Float) != math.Float64bits(y.Float) {
 			if name := a.Table.Columns[i].Name; name != except {
-				return fmt.Sprintf("%s is %v, not %v", name, y, x)
+				return name
 			}
 		}
 	}

@@ -25,7 +25,7 @@ may be used at any time, beside running instances.
   zyklus admin lag                  # how far each partition is: position, clock, watermark, rows in ClickHouse
   zyklus admin top                  # what instances are doing now
   zyklus admin state get CUSTOMER   # everything that is known of one customer, from the changelog
-  zyklus admin leave                # who owns which partitions; gives up instances that will not come back
+	cmd.AddCommand(lagCommand(), topCommand(), state, verifyCommand(), leaveCommand(), republishCommand(), acceptLossCommand(), rebuildCommand())
   zyklus admin republish            # write all customers' rows again, beside running instances
   zyklus admin accept-loss          # keep the state and go on without records that the topic has lost
   zyklus admin rebuild              # begin again from the topic, after the changelog was lost
@@ -38,7 +38,7 @@ Exit codes: 0 done, 1 failed or stopped, 2 the command line or the configuration
 	}
 	state.AddCommand(stateGetCommand())
 	group(state)
-	cmd.AddCommand(lagCommand(), topCommand(), state, leaveCommand(), republishCommand(), acceptLossCommand(), rebuildCommand())
+	cmd.AddCommand(lagCommand(), topCommand(), state, verifyCommand(), leaveCommand(), republishCommand(), acceptLossCommand(), rebuildCommand())
 	group(cmd)
 	return cmd
 }

@@ -38,11 +38,12 @@ func answer[T any](t *testing.T, args ...string) (v T) {
 func TestCommandsForOperators(t *testing.T) {
 	t.Run("help", func(t *testing.T) {
 		for command, words := range map[string][]string{
-			"admin":              {"lag", "top", "state", "republish", "rebuild", "Exit codes"},
+			"admin":              {"lag", "top", "state", "verify", "republish", "rebuild", "Exit codes"},
 			"admin lag":          {"POSITION", "WATERMARK", "--output", "jq"},
 			"admin top":          {"--once", "--heavy", "--instance", "OWNER"},
 			"admin state get":    {"CUSTOMER", "--partition", "Exit code 1"},
 			"admin republish":    {"--parallel", "--from-partition", "--customer", "phase_transitions", "rebuild"},
+			"admin verify":       {"--share", "--customer", "--all", "--partitions", "TOTALS ONLY", "NOT VERIFIABLE", "Exit codes"},
 			"admin rebuild":      {"--yes", "--clean", "--accept-loss", "Stop all instances"},
 			"deadletters":        {"list", "show", "replay", "Exit codes"},
 			"deadletters list":   {"--since", "--error", "--source", "--limit"},

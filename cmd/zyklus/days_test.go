@@ -54,6 +54,9 @@ func TestDaysAsOf(t *testing.T) {
 	if n := whole(t, one(t, d, "SELECT count() FROM v_customer_days")); n < 20_000 {
 		t.Errorf("only %d days: too few to tell", n)
 	}
+	if all := sums(verifies(t, d, 0, "--all")); all.Exact != all.Customers || all.Customers != 2357 {
+		t.Errorf("verified: %+v", all)
+	}
 	if code := pipeline.stop(time.Minute); code != 0 {
 		t.Errorf("run ended with %d\n%s", code, tail(pipeline.log.String(), 10))
 	}

@@ -74,9 +74,13 @@ func rekeyed(t *testing.T, broker *part) {
 		p.kill()
 	}
 	p := r.run(d, static("one"))
-	at := r.feed.finish()
 	p.awaitReady(time.Minute, "after the kills")
+	verifies(t, d, 0)
+	at := r.feed.finish()
 	d.awaitClock(t, 5, at)
+	if all := sums(verifies(t, d, 0, "--all")); all.Exact == 0 || all.Exact*5 < all.Customers*4 {
+		t.Errorf("verified: %+v", all)
+	}
 	r.awaitLetters(d)
 	if code := p.stop(20 * time.Second); code != 0 {
 		t.Errorf("run ended with %d\n%s", code, tail(p.log.String(), 20))

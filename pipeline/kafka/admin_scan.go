@@ -40,22 +40,34 @@ func (a *Admin) Scan(ctx context.Context, s Scan) error {
 	if err != nil {
 		return err
 	}
-	r := scanning{a: a, scan: &s, next: map[int32]int64{}, ends: ends}
+	if s.tail > 0 {
+		for p := range starts {
+			starts[p] = max(starts[p], ends[p]-s.tail)
+		}
+	}
+	return a.scan(ctx, &scanning{
+		topic: a.o.ChangelogTopic, next: starts, ends: ends, progress: s.Progress,
+		each: func(r *kgo.Record) error { return s.Each(r.Partition, r.Key, r.Value) },
+	})
+}
+
+// scan reads what r says.
+func (a *Admin) scan(ctx context.Context, r *scanning) error {
+	r.a = a
 	at := map[int32]kgo.Offset{}
-	for p, start := range starts {
-		if s.tail > 0 {
-			start = max(start, ends[p]-s.tail)
+	for p, start := range r.next {
+		if start >= r.ends[p] {
+			delete(r.next, p)
+			continue
 		}
-		if start < ends[p] {
-			r.next[p], at[p] = start, kgo.NewOffset().At(start)
-			r.total += ends[p] - start
-		}
+		at[p] = kgo.NewOffset().At(start)
+		r.total += r.ends[p] - start
 	}
 	if len(at) == 0 {
 		return nil
 	}
 	cl, err := a.o.newClient("scan", slog.New(slog.DiscardHandler),
-		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{a.o.ChangelogTopic: at}),
+		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{r.topic: at}),
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.KeepControlRecords(), // the last record is a transaction marker
@@ -73,8 +85,10 @@ func (a *Admin) Scan(ctx context.Context, s Scan) error {
 // scanning is a scan under way. A partition is in next until its end is reached.
 type scanning struct {
 	a           *Admin
-	scan        *Scan
+	topic       string
 	next, ends  map[int32]int64
+	each        func(*kgo.Record) error
+	progress    func(done, total int64)
 	done, total int64
 }
 
@@ -102,10 +116,10 @@ func (r *scanning) run(ctx context.Context, cl *kgo.Client) error {
 			}
 		}
 		if time.Since(heard) > silence {
-			return fmt.Errorf("read %s: no broker has answered for %s; %d of %d offsets were read", r.a.o.ChangelogTopic, silence, r.done, r.total)
+			return fmt.Errorf("read %s: no broker has answered for %s; %d of %d offsets were read", r.topic, silence, r.done, r.total)
 		}
-		if r.scan.Progress != nil {
-			r.scan.Progress(r.done, r.total)
+		if r.progress != nil {
+			r.progress(r.done, r.total)
 		}
 	}
 	return nil
@@ -126,7 +140,7 @@ func (r *scanning) record(rec *kgo.Record) error {
 	if rec.Attrs.IsControl() || rec.Offset >= end {
 		return nil
 	}
-	if err := r.scan.Each(rec.Partition, rec.Key, rec.Value); err != nil {
+	if err := r.each(rec); err != nil {
 		return fmt.Errorf("%s partition %d offset %d: %w", rec.Topic, rec.Partition, rec.Offset, err)
 	}
 	return nil

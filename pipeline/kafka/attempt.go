@@ -337,7 +337,7 @@ func (a *attempt) hold() {
 // believable is the instant up to which the record's event time is believed: when the broker appended it, else when it
 // was fetched.
 func (a *attempt) believable(rec *kgo.Record) int64 {
-	if rec.Attrs.TimestampType() == 1 { // LogAppendTime
+	if appended(rec) {
 		return rec.Timestamp.UnixMilli()
 	}
 	return a.batch.at
