@@ -39,6 +39,12 @@ type member struct {
 // start starts a member.
 func (w *world) start(name string, static bool) *member {
 	m := &member{w: w, name: name, static: static, cable: newCable(&w.network), done: make(chan struct{})}
+	for _, twin := range w.members {
+		if twin.name == name && !twin.gone() { // of two with an instance id, the one that joins last stays
+			twin.suspect.Store(true)
+			twin.replaced, m.replaced = true, true
+		}
+	}
 	o := w.options
 	o.ClientID = name
 	if static {

@@ -149,9 +149,7 @@ func (w *world) freeze() string {
 	w.count(func(t *tally) { t.outages++ })
 	if m.static && w.dice(3) == 0 {
 		w.members = append(w.members, w.start(m.name, true))
-		for _, twin := range w.members {
-			twin.replaced = twin.replaced || twin.name == m.name
-		}
+		m.replaced = true
 		return fmt.Sprintf("freeze %s for %v and start another of its name", m.name, d)
 	}
 	return fmt.Sprintf("freeze %s for %v", m.name, d)

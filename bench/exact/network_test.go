@@ -2,6 +2,7 @@ package exact
 
 import (
 	"context"
+	"io"
 	"net"
 	"os"
 	"slices"
@@ -105,7 +106,9 @@ func (c *cable) thaw() {
 	}
 }
 
-// kill cuts the cable: connections end, and none is made any more.
+// kill cuts the cable, as when a machine dies: no connection carries anything any more, and none is made. The brokers
+// do not learn of it for as long as any session lasts. (kfake of 2026-09-18 does not survive a connection that ends
+// before the answer to a join: the member's session never ends, and joins can wait for ever.)
 func (c *cable) kill() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -113,8 +116,12 @@ func (c *cable) kill() {
 		return
 	}
 	close(c.cut)
-	for _, conn := range c.conns {
-		_ = conn.Close()
+	for _, w := range c.conns {
+		w.end()
+		_ = w.Conn.SetDeadline(time.Now()) // wakes who waits
+		_ = w.Conn.SetDeadline(time.Time{})
+		go func() { _, _ = io.Copy(io.Discard, w.Conn) }()
+		time.AfterFunc(50*time.Second, func() { _ = w.Conn.Close() })
 	}
 }
 
@@ -175,22 +182,31 @@ type wire struct {
 
 func (w *wire) Close() error {
 	w.end()
+	if w.cable.isCut() {
+		return nil
+	}
 	return w.Conn.Close()
 }
 
 // SetDeadline is how clients give a request up: they set one in the past.
 func (w *wire) SetDeadline(at time.Time) error {
-	w.giveUp(at)
+	if w.giveUp(at); w.cable.isCut() {
+		return nil
+	}
 	return w.Conn.SetDeadline(at)
 }
 
 func (w *wire) SetReadDeadline(at time.Time) error {
-	w.giveUp(at)
+	if w.giveUp(at); w.cable.isCut() {
+		return nil
+	}
 	return w.Conn.SetReadDeadline(at)
 }
 
 func (w *wire) SetWriteDeadline(at time.Time) error {
-	w.giveUp(at)
+	if w.giveUp(at); w.cable.isCut() {
+		return nil
+	}
 	return w.Conn.SetWriteDeadline(at)
 }
 
@@ -201,6 +217,9 @@ func (w *wire) giveUp(at time.Time) {
 }
 
 func (w *wire) Read(b []byte) (int, error) {
+	if w.cable.isCut() {
+		return 0, errCut
+	}
 	n, err := w.Conn.Read(b)
 	if cut := w.cable.pass(w.ended); cut != nil {
 		return 0, os.ErrDeadlineExceeded
