@@ -1,7 +1,9 @@
 FUZZTIME ?= 30s
+SEEDS ?= 20
+SEED ?= 1
 JOBS ?= 2
 
-.PHONY: demo test race lint fuzz bench build docs
+.PHONY: demo test race lint fuzz exact bench build docs
 
 demo:  ## the main job on embedded parts
 	go run ./cmd/zyklus demo
@@ -17,6 +19,11 @@ lint:  ## golangci-lint v2 must be installed
 
 fuzz:  ## every fuzz target, half a minute each, two side by side: make fuzz FUZZTIME=10m JOBS=4
 	CGO_ENABLED=0 go run ./bench/fuzz -time $(FUZZTIME) -jobs $(JOBS)
+
+exact: ## random histories, processes and outages against the oracle: make exact SEEDS=10000 SEED=1
+	@ZYKLUS_SEED=$(SEED) ZYKLUS_SEEDS=$(SEEDS) CGO_ENABLED=0 go test ./pipeline -count=1 -timeout 0 -run '^(TestEquivalence|TestLateTotals)$$'
+	@bin=$$(mktemp) && trap 'rm -f $$bin' EXIT && CGO_ENABLED=0 go test -c -o $$bin ./bench/exact && \
+		cd bench/exact && ZYKLUS_SEED=$(SEED) ZYKLUS_SEEDS=$(SEEDS) $$bin -test.timeout 0
 
 bench: ## cost of each stage
 	go test ./pipeline/... ./models/... ./bench/... -run '^$$' -bench . -benchmem

@@ -32,6 +32,7 @@ type world struct {
 	history    *oracle.History
 	partitions int
 	wall       bool // the wall clock moves time, not heartbeats
+	consumer   bool // members join by KIP-848
 	job        *pipeline.Job
 
 	ctx      context.Context
@@ -121,6 +122,7 @@ func newWorld(ctx context.Context, seed uint64) (*world, error) {
 	w.cluster, err = kfake.NewCluster(
 		kfake.NumBrokers(3), kfake.ListenFn(w.network.Listen), kfake.Ports(9092, 9093, 9094),
 		kfake.GroupMinSessionTimeout(100*time.Millisecond),
+		kfake.BrokerConfigs(map[string]string{"group.consumer.heartbeat.interval.ms": "1000"}),
 	)
 	if err != nil {
 		return w, err
@@ -129,6 +131,9 @@ func newWorld(ctx context.Context, seed uint64) (*world, error) {
 		Brokers: w.cluster.ListenAddrs(), Group: "g", Topic: topic, CheckpointInterval: time.Second, Replication: 1,
 		BatchRows: 1 + w.chance.IntN(50), SinkGrace: 2 * time.Second,
 		Client: []kgo.Opt{kgo.MetadataMinAge(50 * time.Millisecond)},
+	}
+	if w.consumer = w.chance.IntN(4) == 0; w.consumer {
+		w.options.GroupProtocol = kafka.ProtocolConsumer
 	}
 	admin := w.options
 	admin.Client = append(slices.Clone(admin.Client), kgo.Dialer(newCable(&w.network).dial))
@@ -328,7 +333,7 @@ func play(seed uint64) (*world, error) {
 func (w *world) play() error {
 	fed := make(chan error, 1)
 	go func() { fed <- w.feed() }()
-	w.members = append(w.members, w.start("m0", w.dice(2) == 0))
+	w.members = append(w.members, w.start("m0", w.static()))
 	w.suffer()
 	if err := <-fed; err != nil {
 		return fmt.Errorf("feed: %w", err)
@@ -395,7 +400,7 @@ func (w *world) evict() error {
 		alive[m.name+"-group"] = true
 	}
 	group := w.cluster.GroupInfo("g")
-	if group == nil {
+	if group == nil || w.consumer {
 		return nil
 	}
 	for _, m := range group.Members {
