@@ -32,8 +32,9 @@ type member struct {
 	worked   atomic.Bool // it was given partitions
 
 	mu   sync.Mutex
-	step string // at which it is killed
+	step string // at which something happens to it
 	left int    // steps until then
+	then func() // what happens
 }
 
 // start starts a member.
@@ -92,28 +93,29 @@ func (t *task) Drain(max int) bool {
 	return more
 }
 
-// steps are where a member can be killed.
+// steps are where a member can be killed or frozen.
 var steps = []string{"restoring", "fired", "encoded", "produced", "committed", "written"}
 
-// arm kills the member the nth time that it comes to a step.
-func (m *member) arm(step string, n int) {
+// arm lets something happen to the member the nth time that it comes to a step; nil for nothing.
+func (m *member) arm(step string, n int, then func()) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.step, m.left = step, n
+	m.step, m.left, m.then = step, n, then
 }
 
 // at is called at each step.
 func (m *member) at(step string) {
 	m.mu.Lock()
-	hit := m.step == step
-	if hit {
-		m.left--
-		hit = m.left < 0
+	var then func()
+	if m.step == step {
+		if m.left--; m.left < 0 {
+			then, m.then, m.step = m.then, nil, ""
+		}
 	}
 	m.mu.Unlock()
-	if hit {
-		m.w.tell("%s is killed at %s", m.name, step)
-		m.kill()
+	if then != nil {
+		m.w.tell("%s comes to %s", m.name, step)
+		then()
 	}
 }
 

@@ -16,7 +16,7 @@ type mishap func(w *world) string
 // mishaps are drawn from with equal chance.
 var mishaps = map[string]mishap{
 	"join": (*world).join, "leave": (*world).leave, "kill": (*world).kill, "kill at a step": (*world).killAtStep,
-	"kill at a step 2": (*world).killAtStep, "freeze": (*world).freeze, "move leaders": (*world).moveLeaders,
+	"kill at a step 2": (*world).killAtStep, "freeze": (*world).freeze, "freeze at a step": (*world).freezeAtStep, "move leaders": (*world).moveLeaders,
 	"lose a broker": (*world).loseBroker, "fault": (*world).fault, "database away": (*world).databaseAway,
 	"lagging replica": (*world).lag, "compact": (*world).compact,
 }
@@ -49,7 +49,7 @@ func (w *world) heal() {
 	}
 	w.brokers = nil
 	for _, m := range w.members {
-		m.arm("", 0)
+		m.arm("", 0, nil)
 	}
 	if len(w.alive()) == 0 {
 		w.join()
@@ -138,7 +138,7 @@ func (w *world) killAtStep() string {
 			m = w.members[len(w.members)-1]
 		}
 	}
-	m.arm(step, n)
+	m.arm(step, n, m.kill)
 	return fmt.Sprintf("kill %s at %s, after %d times", m.name, step, n)
 }
 
@@ -157,6 +157,24 @@ func (w *world) freeze() string {
 		return fmt.Sprintf("freeze %s for %v and start another of its name", m.name, d)
 	}
 	return fmt.Sprintf("freeze %s for %v", m.name, d)
+}
+
+// freezeAtStep stops a member in the middle of a checkpoint, until about the moment at which somebody else takes over: what
+// it has begun then reaches the brokers while the heir restores, or soon after.
+func (w *world) freezeAtStep() string {
+	m := w.any()
+	if m == nil {
+		return ""
+	}
+	step, d := []string{"encoded", "produced", "committed"}[w.dice(3)], 9*time.Second+time.Duration(w.dice(5000))*time.Millisecond
+	if len(w.alive()) < 2 {
+		w.join()
+	}
+	m.arm(step, w.dice(5), func() {
+		w.count(func(t *tally) { t.outages++ })
+		m.freeze(d)
+	})
+	return fmt.Sprintf("freeze %s at %s for %v", m.name, step, d)
 }
 
 func (w *world) moveLeaders() string {

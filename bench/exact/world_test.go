@@ -374,8 +374,8 @@ func (w *world) await(at int64) error {
 		if len(w.alive()) == 0 {
 			w.join()
 		}
-		if time.Since(began) > time.Minute {
-			if err := w.evict(); err != nil {
+		if long := time.Since(began); long > time.Minute {
+			if err := w.evict(long > 3*time.Minute); err != nil {
 				return err
 			}
 		}
@@ -392,9 +392,10 @@ func (w *world) await(at int64) error {
 	}
 }
 
-// evict removes members that are dead for longer than any session. kfake (of 2026-09-18) forgets to, if a member's
-// connection ends before it has the answer to a join.
-func (w *world) evict() error {
+// evict removes members that are dead for longer than any session, or all of them. kfake (of 2026-09-18) forgets to, if a
+// member's connection ends before it has the answer to a join; and the joins of members that were frozen can wait for
+// each other for ever.
+func (w *world) evict(all bool) error {
 	alive := map[string]bool{}
 	for _, m := range w.alive() {
 		alive[m.name+"-group"] = true
@@ -404,7 +405,7 @@ func (w *world) evict() error {
 		return nil
 	}
 	for _, m := range group.Members {
-		if alive[m.ClientID] {
+		if alive[m.ClientID] && (!all || group.State != "PreparingRebalance") {
 			continue
 		}
 		w.tell("evict %s", m.ClientID)
