@@ -167,7 +167,7 @@ func (p *process) alive() error {
 func (r *rig) await(p *process, d deployment, at time.Time, when string) {
 	r.t.Helper()
 	sql := fmt.Sprintf("SELECT countIf(clock >= fromUnixTimestamp64Milli(%d)), min(clock), max(clock) FROM v_checkpoints", at.UnixMilli())
-	eventually(r.t, time.Minute, fmt.Sprintf("%s: all rows of %s up to %s", when, d.database, at.Format(time.RFC3339)), func() error {
+	eventually(r.t, 3*time.Minute, fmt.Sprintf("%s: all rows of %s up to %s", when, d.database, at.Format(time.RFC3339)), func() error {
 		_ = p.alive()
 		lines, err := d.query(sql)
 		if err == nil && !strings.HasPrefix(lines[0], strconv.Itoa(rigPartitions)+"\t") {

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"zyklus/bench/simulator"
 )
 
 // faultSeed is the seed of the plans of faults.
@@ -148,7 +150,7 @@ const sessionDays = 400
 // refuses connections. Meanwhile a second instance is killed: the first one takes its partitions over and goes on with
 // them, too.
 func TestClickHouseSilent(t *testing.T) {
-	r := newRig(t)
+	r := newRig(t, longAgo, func(c *simulator.Config) { c.Arrivals.Span = 18 * 365 * 24 * time.Hour })
 	d, f := r.behind("silent")
 	checkpoints := r.checkpointsOf(d)
 	first := r.run(d, "ZYKLUS_CLICKHOUSE_INSERT_TIMEOUT=2s")

@@ -393,6 +393,10 @@ func (a *attempt) commit() error {
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(a.s.hard, commitTimeout)
 	defer cancel()
+	defer context.AfterFunc(a.s.soft, func() { // also of one that is under way
+		sleep(ctx, lastCommitTimeout)
+		cancel()
+	})()
 	cp := a.task.Checkpoint()
 	for _, alert := range alerts {
 		cp.Outputs = append(cp.Outputs, pipeline.Output{

@@ -125,7 +125,7 @@ func (p *Projector) Run(ctx context.Context) error {
 
 // leave ends the membership and closes the client.
 func (p *Projector) leave(group string, cl *kgo.Client) {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
 	defer cancel()
 	if err := p.o.leave(ctx, group, cl); err != nil {
 		p.log.Warn("leaving the group "+group, "error", err)

@@ -69,7 +69,10 @@ const (
 	answerTimeout = 5 * time.Second  // for an answer, beyond the time that the request itself allows the broker
 	storeTimeout  = 5 * time.Second  // that the broker may take to have records on all replicas
 	commitTimeout = 45 * time.Second // for one transaction; shorter than the broker's patience, txnTimeout
-	txnTimeout    = 60 * time.Second
+	// lastCommitTimeout is for a transaction once the partition is to be given up. What it does not hold is read again.
+	lastCommitTimeout = 5 * time.Second
+	leaveTimeout      = 2 * time.Second // for telling a group that a member is gone: else its session ends
+	txnTimeout        = 60 * time.Second
 )
 
 // WithDefaults returns o with the default for every field that is not set.

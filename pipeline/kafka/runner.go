@@ -292,7 +292,7 @@ func (r *Runner) stop() {
 	r.mu.Unlock()
 	r.commitOffsets(r.end(partitions, func(s *session) { s.stop(r.o.SinkGrace) }))
 	r.wg.Wait()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
 	defer cancel()
 	if err := r.o.leave(ctx, r.o.Group, r.group); err != nil {
 		r.d.Log.Warn("leaving the group", "error", err)

@@ -347,6 +347,7 @@ func TestNativeStop(t *testing.T) {
 	inserting.want(proto.ServerCodeData)
 	inserting.block(proto.ServerCodeData)
 	inserting.data("", numbers(5))
+	busy.wantProgress() // a connection that has not begun is idle
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	var wg conc.WaitGroup
@@ -362,6 +363,15 @@ func TestNativeStop(t *testing.T) {
 	inserting.block(proto.ServerProfileEvents)
 	inserting.wantClosed()
 	wg.Wait()
+}
+
+// wantProgress reads the first sign of a statement under way.
+func (c *rawConn) wantProgress() {
+	c.t.Helper()
+	c.want(proto.ServerCodeProgress)
+	if err := new(proto.Progress).DecodeAware(c.in, c.revision); err != nil {
+		c.t.Fatal(err)
+	}
 }
 
 // wantKilled reads progress up to the exception of a killed statement.
