@@ -313,6 +313,11 @@ func play(seed uint64) (*world, error) {
 	}
 	for _, m := range w.members {
 		m.cable.thaw()
+	}
+	if err == nil {
+		err = wait(ctx, awake)
+	}
+	for _, m := range w.members {
 		m.cancel()
 	}
 	for _, m := range w.members {
@@ -321,14 +326,20 @@ func play(seed uint64) (*world, error) {
 			err = fmt.Errorf("member %s has ended: %w", m.name, m.err)
 		}
 	}
-	cancel()
+	if err != nil {
+		cancel()
+	}
 	w.ghosts.Wait()
+	cancel()
 	w.close()
 	if err == nil {
-		err = w.db.wrong()
+		err = errors.Join(w.db.wrong(), w.db.unchanged())
 	}
 	return w, err
 }
+
+// awake is how long members that were frozen to the end may do harm before they are told to stop.
+const awake = 5 * time.Second
 
 func (w *world) play() error {
 	fed := make(chan error, 1)
@@ -351,6 +362,7 @@ func (w *world) play() error {
 	if err := w.await(w.history.Final()); err != nil {
 		return err
 	}
+	w.db.remember()
 	return w.compareLetters()
 }
 
