@@ -60,10 +60,14 @@ func openTransactions(ctx context.Context, o *Options, partition int32, d *Deps)
 		cl.Close()
 		return nil, fmt.Errorf("fence former producers of %s: %w", o.transactionalID(partition), err)
 	}
-	return &transactions{
-		cl: cl, o: o, partition: partition, crash: d.crash, letters: max(d.letters, 1),
-		built: []kgo.RecordHeader{{Key: headerPartitions, Value: strconv.AppendInt(nil, int64(d.partitions), 10)}},
-	}, nil
+	t := &transactions{cl: cl, o: o, partition: partition, crash: d.crash, letters: max(d.letters, 1)}
+	t.builtWith(int(d.partitions))
+	return t, nil
+}
+
+// builtWith has checkpoints say that the input has so many partitions.
+func (t *transactions) builtWith(partitions int) {
+	t.built = []kgo.RecordHeader{{Key: headerPartitions, Value: strconv.AppendInt(nil, int64(partitions), 10)}}
 }
 
 func (t *transactions) close() { t.cl.Close() }
