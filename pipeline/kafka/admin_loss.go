@@ -28,7 +28,7 @@ func (a *Admin) Places(ctx context.Context) (map[int32]pipeline.Place, error) {
 
 // Losses compares where the states of places stand with what the topic holds. The result is by partition.
 func (a *Admin) Losses(ctx context.Context, places map[int32]pipeline.Place) (losses []Loss, err error) {
-	topic, err := topicID(ctx, a.cl, a.o.Topic)
+	topic, err := describe(ctx, a.cl, a.o.Topic)
 	if err != nil {
 		return nil, a.o.deny(err)
 	}
@@ -49,7 +49,7 @@ func (a *Admin) Losses(ctx context.Context, places map[int32]pipeline.Place) (lo
 		if !ok {
 			return nil, fmt.Errorf("%s partition %d, which has a state, is not there or has no leader", a.o.Topic, p)
 		}
-		if l, lost := lossOf(p, places[p], extent{topic, starts[p], end}); lost {
+		if l, lost := lossOf(p, places[p], extent{topic.id, starts[p], end}); lost {
 			losses = append(losses, l)
 		}
 	}
