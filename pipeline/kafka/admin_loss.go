@@ -134,7 +134,7 @@ func (a *Admin) acceptLoss(ctx context.Context, l *Loss, next int64, deps *Deps)
 	if err != nil {
 		return err
 	}
-	txn.builtWith(own.built)
+	txn.frame = own.frame
 	cp := pipeline.Checkpoint{Number: at.Number + 1, Position: next, Changes: []pipeline.Change{change}}
 	if next != l.Position {
 		cp.DeadLetters = []pipeline.DeadLetter{l.letter(a.o.Topic, next)}

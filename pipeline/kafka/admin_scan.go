@@ -162,7 +162,7 @@ const firstTail = 8
 // ownRecord is the record of a partition itself in the changelog.
 type ownRecord struct {
 	value []byte
-	built int // partitions that the input had when it was written; 0 if unknown
+	frame frame
 }
 
 // ownRecords returns the partitions' own records in the changelog, of those given or of all: none for one without a
@@ -189,7 +189,8 @@ func (a *Admin) ownRecords(ctx context.Context, partitions []int32) (map[int32]o
 		err = a.Scan(ctx, Scan{Partitions: partitions, tail: tail, each: func(r *kgo.Record) error {
 			customer, err := pipeline.ChangelogKey(r.Key)
 			if err == nil && customer == nil {
-				records[r.Partition] = ownRecord{clone(r.Value), builtWith(r)}
+				f, _ := frameOf(r)
+				records[r.Partition] = ownRecord{clone(r.Value), f}
 			}
 			return err
 		}})

@@ -118,7 +118,7 @@ var errCut = errors.New("connection cut")
 func (c *cutConn) Write(request []byte) (int, error) {
 	if cut, answer := c.cutter.meets(request); cut {
 		if !answer {
-			_ = c.Conn.Close()
+			_ = c.Close()
 			return 0, errCut
 		}
 		c.lose.Store(true)
@@ -129,7 +129,7 @@ func (c *cutConn) Write(request []byte) (int, error) {
 func (c *cutConn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	if err == nil && c.lose.Load() {
-		_ = c.Conn.Close()
+		_ = c.Close()
 		return 0, errCut
 	}
 	return n, err

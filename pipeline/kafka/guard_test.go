@@ -96,17 +96,17 @@ func (s *stallLab) awaitHold(what string, order int64) {
 }
 
 // alerts returns the outputs so far as type and id.
-func (s *lab) alerts() (list []cloudEvent) {
-	s.t.Helper()
-	cl, err := kgo.NewClient(kgo.SeedBrokers(s.o.Brokers...), kgo.ConsumeTopics(s.o.WithDefaults().OutputTopic),
+func (l *lab) alerts() (list []cloudEvent) {
+	l.t.Helper()
+	cl, err := kgo.NewClient(kgo.SeedBrokers(l.o.Brokers...), kgo.ConsumeTopics(l.o.WithDefaults().OutputTopic),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.FetchMaxWait(50*time.Millisecond))
-	must(s.t, err)
+	must(l.t, err)
 	defer cl.Close()
 	for end := time.Now().Add(time.Second); time.Now().Before(end); {
 		ctx, cancel := contextFor(100 * time.Millisecond)
 		cl.PollFetches(ctx).EachRecord(func(r *kgo.Record) {
 			var e cloudEvent
-			must(s.t, json.Unmarshal(r.Value, &e))
+			must(l.t, json.Unmarshal(r.Value, &e))
 			list = append(list, e)
 		})
 		cancel()
@@ -114,15 +114,15 @@ func (s *lab) alerts() (list []cloudEvent) {
 	return list
 }
 
-func (s *lab) awaitAlert(typ string) (found cloudEvent) {
-	s.t.Helper()
-	eventually(s.t, typ, func() error {
-		for _, e := range s.alerts() {
+func (l *lab) awaitAlert(typ string) (found cloudEvent) {
+	l.t.Helper()
+	eventually(l.t, typ, func() error {
+		for _, e := range l.alerts() {
 			if found = e; e.Type == typ {
 				return nil
 			}
 		}
-		return fmt.Errorf("only %v", s.alerts())
+		return fmt.Errorf("only %v", l.alerts())
 	})
 	return found
 }

@@ -196,8 +196,8 @@ func (l *realLab) accept(c lossCase, lost int) []Loss {
 	own, err := a.ownRecords(t.Context(), nil)
 	must(t, err)
 	for p, was := range places {
-		if own[p].built != int(l.parts) {
-			t.Errorf("partition %d: built with %d partitions, not %d", p, own[p].built, l.parts)
+		if own[p].frame.partitions != int(l.parts) {
+			t.Errorf("partition %d: built with %d partitions, not %d", p, own[p].frame.partitions, l.parts)
 		}
 		if now := after[p]; now.Version != was.Version+1 || now.Clock != was.Clock {
 			t.Errorf("partition %d: %+v became %+v", p, was, now)
