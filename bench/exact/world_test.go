@@ -404,19 +404,19 @@ func (w *world) await(at int64) error {
 	}
 }
 
-// evict removes members that are dead for longer than any session. kfake (of 2026-09-18) forgets to, if a member's
-// connection ends before it has the answer to a join.
+// evict removes members that were killed, longer ago than any session. kfake (of 2026-09-18) forgets to, if one dies before
+// it has the answer to a join. Who has left by itself is not helped.
 func (w *world) evict() error {
-	alive := map[string]bool{}
-	for _, m := range w.alive() {
-		alive[m.name+"-group"] = true
+	dead := map[string]bool{}
+	for _, m := range w.members {
+		dead[m.name+"-group"] = m.dead()
 	}
 	group := w.cluster.GroupInfo("g")
 	if group == nil || w.consumer {
 		return nil
 	}
 	for _, m := range group.Members {
-		if alive[m.ClientID] {
+		if !dead[m.ClientID] {
 			continue
 		}
 		w.tell("evict %s", m.ClientID)
