@@ -135,6 +135,7 @@ func (a *Admin) acceptLoss(ctx context.Context, l *Loss, next int64, deps *Deps)
 		return err
 	}
 	txn.frame = own.frame
+	txn.frame.lost = true
 	cp := pipeline.Checkpoint{Number: at.Number + 1, Position: next, Changes: []pipeline.Change{change}}
 	if next != l.Position {
 		cp.DeadLetters = []pipeline.DeadLetter{l.letter(a.o.Topic, next)}

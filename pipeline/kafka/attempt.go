@@ -126,6 +126,7 @@ func (a *attempt) restore() error {
 		return fatal(s.r.o.grown(before, now))
 	}
 	a.since, a.doubted = r.frame.unasked, r.frame.unasked != 0
+	a.txn.frame.lost = r.frame.lost
 	if err := a.task.Restored(); err != nil {
 		return fatal(fmt.Errorf("restore %s partition %d: %w", s.r.o.ChangelogTopic, s.partition, err))
 	}
