@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 
 // TestExact plays the worlds of seeds. ZYKLUS_SEEDS says how many, ZYKLUS_SEED the first one.
 func TestExact(t *testing.T) {
-	first, count := number("ZYKLUS_SEED", 1), number("ZYKLUS_SEEDS", 20)
+	first, count := number(t, "ZYKLUS_SEED", 1), number(t, "ZYKLUS_SEEDS", 20)
 	var next atomic.Int64
 	began := time.Now()
 	for range min(runtime.GOMAXPROCS(0), count) {
@@ -65,15 +65,22 @@ func one(t *testing.T, seed uint64) {
 	defer result.Unlock()
 	result.seeds++
 	result.add(w.tally)
-	if err != nil {
+	if err != nil { // printed at once: a later seed may stand still
 		result.differences++
-		t.Errorf("seed %d: %v\n%s\n%v\nagain: ZYKLUS_SEED=%[1]d ZYKLUS_SEEDS=1 go test ./bench/exact", seed, err, strings.Join(w.story, "\n"), w.history)
+		t.Fail()
+		fmt.Printf("seed %d: %v\n%s\n%v\nagain: ZYKLUS_SEED=%[1]d ZYKLUS_SEEDS=1 go test ./bench/exact\n", seed, err, strings.Join(w.story, "\n"), w.history)
 	}
 }
 
-func number(name string, otherwise int) int {
-	if n, err := strconv.Atoi(os.Getenv(name)); err == nil {
-		return n
+// number returns what a variable of the environment says: a positive number.
+func number(t *testing.T, name string, otherwise int) int {
+	text := os.Getenv(name)
+	if text == "" {
+		return otherwise
 	}
-	return otherwise
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		t.Fatalf("%s=%s is no positive number", name, text)
+	}
+	return n
 }

@@ -130,10 +130,14 @@ func (m *member) kill() {
 
 func (m *member) dead() bool { return m.cable.isCut() }
 
-// wrong reports whether the member, which has ended, should not have.
+// wrong reports whether the member, which has ended, should not have. A start ends with an error while brokers are away or
+// made to fail: what runs it tries again. Of two with an instance id, one ends.
 func (m *member) wrong() bool {
-	// A start while a broker is away ends with an error: what runs it tries again.
-	return m.err != nil && m.worked.Load() && !m.dead() && !(m.replaced && strings.Contains(m.err.Error(), "instance id"))
+	if m.err == nil || m.dead() {
+		return false
+	}
+	return !(m.replaced && strings.Contains(m.err.Error(), "instance id")) &&
+		!(!m.worked.Load() && strings.Contains(m.err.Error(), "no kafka broker answers"))
 }
 
 func (m *member) declaredDead() bool { return m.suspect.Load() }

@@ -134,8 +134,10 @@ func (c *cable) isCut() bool {
 	}
 }
 
+// dial fails after a while where the cable is cut, or clients that ask again at once would do so at one instant for ever.
 func (c *cable) dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	if err := c.pass(ctx); err != nil {
+		_ = wait(ctx, time.Second)
 		return nil, err
 	}
 	conn, err := c.net.DialContext(ctx, network, addr)

@@ -3,6 +3,7 @@ package exact
 import (
 	"context"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -19,7 +20,8 @@ type database struct {
 	reader *oracle.FinalReader
 	away   chan struct{} // closed while it takes rows
 	faults []string
-	stale  int // questions for a version that a replica which lags answers
+	stale  int           // questions for a version that a replica which lags answers
+	last   *oracle.Store // what must not change any more
 }
 
 func newDatabase(w *world) *database {
@@ -194,6 +196,28 @@ func (d *database) wrong() error {
 	defer d.mu.Unlock()
 	for _, fault := range append(d.faults, d.store.Faults...) {
 		return fmt.Errorf("rows on the way: %s", fault)
+	}
+	return nil
+}
+
+// remember keeps what is stored: from here on nothing happens.
+func (d *database) remember() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.last = oracle.NewStore()
+	for _, table := range oracle.FinalTables() {
+		d.last.Tables[table] = maps.Clone(d.store.Tables[table])
+	}
+}
+
+// unchanged returns what those have done who woke or arrived when all was over.
+func (d *database) unchanged() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, table := range oracle.FinalTables() {
+		if changed := d.store.Same(d.last, table, ""); changed != "" {
+			return fmt.Errorf("after the end: %s", changed)
+		}
 	}
 	return nil
 }

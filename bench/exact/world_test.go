@@ -313,6 +313,11 @@ func play(seed uint64) (*world, error) {
 	}
 	for _, m := range w.members {
 		m.cable.thaw()
+	}
+	if err == nil {
+		err = wait(ctx, awake)
+	}
+	for _, m := range w.members {
 		m.cancel()
 	}
 	for _, m := range w.members {
@@ -321,14 +326,20 @@ func play(seed uint64) (*world, error) {
 			err = fmt.Errorf("member %s has ended: %w", m.name, m.err)
 		}
 	}
-	cancel()
+	if err != nil {
+		cancel()
+	}
 	w.ghosts.Wait()
+	cancel()
 	w.close()
 	if err == nil {
-		err = w.db.wrong()
+		err = errors.Join(w.db.wrong(), w.db.unchanged())
 	}
 	return w, err
 }
+
+// awake is how long members that were frozen to the end may do harm before they are told to stop.
+const awake = 5 * time.Second
 
 func (w *world) play() error {
 	fed := make(chan error, 1)
@@ -351,6 +362,7 @@ func (w *world) play() error {
 	if err := w.await(w.history.Final()); err != nil {
 		return err
 	}
+	w.db.remember()
 	return w.compareLetters()
 }
 
@@ -392,20 +404,20 @@ func (w *world) await(at int64) error {
 	}
 }
 
-// evict removes members that are dead for longer than any session, or all of them. kfake (of 2026-09-18) forgets to, if a
-// member's connection ends before it has the answer to a join; and the joins of members that were frozen can wait for
-// each other for ever.
+// evict removes members that were killed, longer ago than any session, or all of them if their joins wait for each other.
+// kfake (of 2026-09-18) forgets to end the session of one that dies before it has the answer to a join, and the joins of
+// members that were frozen can wait for ever. Who has left by itself is not helped.
 func (w *world) evict(all bool) error {
-	alive := map[string]bool{}
-	for _, m := range w.alive() {
-		alive[m.name+"-group"] = true
+	dead := map[string]bool{}
+	for _, m := range w.members {
+		dead[m.name+"-group"] = m.dead()
 	}
 	group := w.cluster.GroupInfo("g")
 	if group == nil || w.consumer {
 		return nil
 	}
 	for _, m := range group.Members {
-		if alive[m.ClientID] && (!all || group.State != "PreparingRebalance") {
+		if !dead[m.ClientID] && (!all || group.State != "PreparingRebalance") {
 			continue
 		}
 		w.tell("evict %s", m.ClientID)

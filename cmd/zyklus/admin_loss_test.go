@@ -198,6 +198,9 @@ func TestAcceptLoss(t *testing.T) {
 	s.through(d, 2, func(*process) { s.awaitLost(d, 4) })
 	n := 70 + s.orders - 110
 	equal(t, "orders and value", s.sum(d), fmt.Sprintf("%d\t%d", n, 10*n))
+	if all := sums(verifies(t, d, 0, "--all")); all.Unknown["before_the_topic"] != 10 {
+		t.Errorf("the state of ten customers is older than their topic: %+v", all)
+	}
 }
 
 // awaitLost waits for the traces of losses in the table of dead letters.

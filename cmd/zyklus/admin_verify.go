@@ -32,7 +32,8 @@ time; only what belongs to the sample is kept in memory. --all keeps one partiti
 
 What cannot be recomputed is counted apart and never guessed. Of events that may have come later than allowed only
 lifetime totals follow (orders and money), and that each transition leads on from the one before: TOTALS ONLY. Where the
-topic does not reach back to a customer's beginning, or what happened depends on what no log tells, it is NOT VERIFIABLE.
+topic does not hold what the state has seen of a customer (retention, or a loss that was accepted), or what happened
+depends on what no log tells, it is NOT VERIFIABLE.
 A customer that agrees exactly is counted as such whatever the log lacks. The configuration must be that of the
 instances, rates and mapping included: an order keeps the rate that it was accepted with. A day without its row after
 the customer's first one is a difference, also where customer_days was off in between, or days were given up while

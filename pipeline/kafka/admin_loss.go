@@ -18,8 +18,8 @@ func (a *Admin) Places(ctx context.Context) (map[int32]pipeline.Place, error) {
 		return nil, err
 	}
 	places := map[int32]pipeline.Place{}
-	for p, value := range records {
-		if places[p], err = pipeline.ReadPlace(value); err != nil {
+	for p, own := range records {
+		if places[p], err = pipeline.ReadPlace(own.value); err != nil {
 			return nil, fmt.Errorf("%s partition %d: %w", a.o.ChangelogTopic, p, err)
 		}
 	}
@@ -28,7 +28,7 @@ func (a *Admin) Places(ctx context.Context) (map[int32]pipeline.Place, error) {
 
 // Losses compares where the states of places stand with what the topic holds. The result is by partition.
 func (a *Admin) Losses(ctx context.Context, places map[int32]pipeline.Place) (losses []Loss, err error) {
-	topic, err := topicID(ctx, a.cl, a.o.Topic)
+	topic, err := describe(ctx, a.cl, a.o.Topic)
 	if err != nil {
 		return nil, a.o.deny(err)
 	}
@@ -49,7 +49,7 @@ func (a *Admin) Losses(ctx context.Context, places map[int32]pipeline.Place) (lo
 		if !ok {
 			return nil, fmt.Errorf("%s partition %d, which has a state, is not there or has no leader", a.o.Topic, p)
 		}
-		if l, lost := lossOf(p, places[p], extent{topic, starts[p], end}); lost {
+		if l, lost := lossOf(p, places[p], extent{topic.id, starts[p], end}); lost {
 			losses = append(losses, l)
 		}
 	}
@@ -122,17 +122,20 @@ func (a *Admin) acceptLoss(ctx context.Context, l *Loss, next int64, deps *Deps)
 	if err != nil {
 		return err
 	}
-	at, err := pipeline.ReadPlace(records[l.Partition])
+	own := records[l.Partition]
+	at, err := pipeline.ReadPlace(own.value)
 	if err != nil {
 		return err
 	}
 	if at.Position != l.Position {
 		return fmt.Errorf("the state has moved from offset %d to %d: an instance is running; stop all and repeat", l.Position, at.Position)
 	}
-	change, err := pipeline.MovePlace(records[l.Partition], l.Topic, next)
+	change, err := pipeline.MovePlace(own.value, l.Topic, next)
 	if err != nil {
 		return err
 	}
+	txn.frame = own.frame
+	txn.frame.lost = true
 	cp := pipeline.Checkpoint{Number: at.Number + 1, Position: next, Changes: []pipeline.Change{change}}
 	if next != l.Position {
 		cp.DeadLetters = []pipeline.DeadLetter{l.letter(a.o.Topic, next)}

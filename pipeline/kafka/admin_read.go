@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"slices"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -15,6 +16,12 @@ type Arrival struct {
 	At     int64 // timestamp of the record, Unix milliseconds
 	// Appended says that the broker set the timestamp when it appended the record; else the producer did.
 	Appended bool
+}
+
+// Lost reports of a partition's own record in the changelog whether the state has seen what the topic does not hold any
+// more, because a loss was accepted (Admin.AcceptLosses).
+func (a *Arrival) Lost() bool {
+	return slices.ContainsFunc(a.Headers, func(h pipeline.Header) bool { return h.Key == headerLost })
 }
 
 // Reading reads a part of one partition of a topic: what is committed.

@@ -25,7 +25,8 @@ type Scan struct {
 	// are fewer.
 	Progress func(done, total int64)
 
-	tail int64 // if positive, only so many last offsets of each partition
+	tail int64                   // if positive, only so many last offsets of each partition
+	each func(*kgo.Record) error // instead of Each; may be nil
 }
 
 // Scan runs s.
@@ -45,10 +46,10 @@ func (a *Admin) Scan(ctx context.Context, s Scan) error {
 			starts[p] = max(starts[p], ends[p]-s.tail)
 		}
 	}
-	return a.scan(ctx, &scanning{
-		topic: a.o.ChangelogTopic, next: starts, ends: ends, progress: s.Progress,
-		each: func(r *kgo.Record) error { return s.Each(r.Partition, r.Key, r.Value) },
-	})
+	if s.each == nil {
+		s.each = func(r *kgo.Record) error { return s.Each(r.Partition, r.Key, r.Value) }
+	}
+	return a.scan(ctx, &scanning{topic: a.o.ChangelogTopic, next: starts, ends: ends, progress: s.Progress, each: s.each})
 }
 
 // scan reads what r says.
@@ -158,10 +159,16 @@ func (o *Options) deny(err error) error {
 // transaction. What an aborted transaction left behind it makes the next look longer.
 const firstTail = 8
 
+// ownRecord is the record of a partition itself in the changelog.
+type ownRecord struct {
+	value []byte
+	frame frame
+}
+
 // ownRecords returns the partitions' own records in the changelog, of those given or of all: none for one without a
 // checkpoint, and none at all if there is no changelog.
-func (a *Admin) ownRecords(ctx context.Context, partitions []int32) (map[int32][]byte, error) {
-	records := map[int32][]byte{}
+func (a *Admin) ownRecords(ctx context.Context, partitions []int32) (map[int32]ownRecord, error) {
+	records := map[int32]ownRecord{}
 	have, err := a.adm.ListTopics(ctx, a.o.ChangelogTopic)
 	if err != nil {
 		return nil, a.o.explain(err)
@@ -179,10 +186,11 @@ func (a *Admin) ownRecords(ctx context.Context, partitions []int32) (map[int32][
 		if err != nil {
 			return nil, err
 		}
-		err = a.Scan(ctx, Scan{Partitions: partitions, tail: tail, Each: func(p int32, key, value []byte) error {
-			customer, err := pipeline.ChangelogKey(key)
+		err = a.Scan(ctx, Scan{Partitions: partitions, tail: tail, each: func(r *kgo.Record) error {
+			customer, err := pipeline.ChangelogKey(r.Key)
 			if err == nil && customer == nil {
-				records[p] = clone(value)
+				f, _ := frameOf(r)
+				records[r.Partition] = ownRecord{clone(r.Value), f}
 			}
 			return err
 		}})
@@ -191,7 +199,7 @@ func (a *Admin) ownRecords(ctx context.Context, partitions []int32) (map[int32][
 		}
 		var missing []int32
 		for _, p := range partitions {
-			if records[p] == nil && ends[p]-starts[p] > tail {
+			if records[p].value == nil && ends[p]-starts[p] > tail {
 				missing = append(missing, p)
 			}
 		}
@@ -208,8 +216,8 @@ func (a *Admin) Metas(ctx context.Context) (map[int32]*pipeline.Meta, error) {
 		return nil, err
 	}
 	metas := map[int32]*pipeline.Meta{}
-	for p, value := range records {
-		m, err := pipeline.ReadMeta(value)
+	for p, own := range records {
+		m, err := pipeline.ReadMeta(own.value)
 		if err != nil {
 			return nil, fmt.Errorf("%s partition %d: %w", a.o.ChangelogTopic, p, err)
 		}

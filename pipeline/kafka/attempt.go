@@ -47,7 +47,11 @@ type attempt struct {
 	bounds   *bounds         // in force
 	told     map[uint64]bool // alerts that are in a committed transaction of this attempt, by id
 
-	unasked atomic.Bool     // the Task runs, though the Sink has not said yet what it holds
+	since   int64       // version that the Sink must not be ahead of: the one of the last owner that could ask it
+	unasked atomic.Bool // the Task runs, though the Sink has not said yet what it holds
+	asked   bool        // it has, and the changelog says so: rows may be written
+	doubted bool        // the changelog says that it could not be asked
+
 	shown   *pipeline.Stats // last figures shown
 	shownAt time.Time
 }
@@ -75,10 +79,12 @@ func (s *session) attempt() error {
 	if err := a.restore(); err != nil {
 		return err
 	}
-	version := a.task.Version()
-	a.writer = newWriter(s.hard, s.r.d.Sink, func(ctx context.Context) error { return a.refuseOlder(ctx, version) })
+	if a.since == 0 {
+		a.since = a.task.Version()
+	}
+	a.writer = newWriter(s.hard, s.r.d.Sink, a.refuseOlder)
 	defer a.writer.close()
-	if err := a.compare(version == 0); err != nil {
+	if err := a.compare(); err != nil {
 		return err
 	}
 	if a.position, err = a.startPosition(); err != nil {
@@ -116,9 +122,11 @@ func (a *attempt) restore() error {
 		return fmt.Errorf("restore: %w", s.denied(err))
 	}
 	a.restored = r.end
-	if now := int(s.r.d.partitions); r.built != 0 && r.built < now && s.r.o.Stage == "" {
-		return fatal(s.r.o.grown(r.built, now))
+	if before, now := r.frame.partitions, int(s.r.d.partitions); before != 0 && before < now && s.r.o.Stage == "" {
+		return fatal(s.r.o.grown(before, now))
 	}
+	a.since, a.doubted = r.frame.unasked, r.frame.unasked != 0
+	a.txn.frame.lost = r.frame.lost
 	if err := a.task.Restored(); err != nil {
 		return fatal(fmt.Errorf("restore %s partition %d: %w", s.r.o.ChangelogTopic, s.partition, err))
 	}
@@ -151,7 +159,11 @@ func (a *attempt) startPosition() (int64, error) {
 // run processes records, timers and ticks until the session ends or something fails.
 func (a *attempt) run() error {
 	a.scheduleCheckpoint()
-	a.project() // rows that the last owner did not write
+	if !a.unasked.Load() {
+		if err := a.compared(); err != nil {
+			return err
+		}
+	}
 	tick := time.NewTicker(tickEvery)
 	defer tick.Stop()
 	busy := make(chan struct{})
@@ -165,6 +177,9 @@ func (a *attempt) run() error {
 		case <-a.s.soft.Done():
 			return a.finish()
 		case err := <-a.writer.compared: // what compare did not wait for
+			if err == nil {
+				err = a.compared()
+			}
 			if err != nil {
 				return err
 			}
@@ -387,7 +402,7 @@ func (a *attempt) checkpoint() error {
 // commit makes one checkpoint, if there is anything to hold. After an error the Task is of no more use.
 func (a *attempt) commit() error {
 	alerts := a.untold()
-	if !a.task.Pending() && len(alerts) == 0 {
+	if !a.task.Pending() && len(alerts) == 0 && !a.clears() {
 		return nil
 	}
 	began := time.Now()
@@ -409,6 +424,7 @@ func (a *attempt) commit() error {
 	}
 	position := cp.Position
 	a.task.Committed()
+	a.doubted = a.txn.frame.unasked != 0
 	for _, alert := range alerts {
 		a.told[alert.id(a.s.r.o.Group)] = true
 	}
@@ -431,9 +447,9 @@ func (a *attempt) untold() (list []Alert) {
 	return list
 }
 
-// project starts to write the next batch of rows, unless one is under way.
+// project starts to write the next batch of rows, unless one is under way or the Sink may be ahead of the state.
 func (a *attempt) project() {
-	if a.writer.busy {
+	if a.writer.busy || !a.asked {
 		return
 	}
 	if b := a.task.NextBatch(a.s.r.o.BatchRows); b != nil {

@@ -397,9 +397,9 @@ func TestFeedTakesNothingOfAnotherTopic(t *testing.T) {
 		t.Errorf("%d records, %v", len(batch.records), err)
 	}
 	f.remove(0, other)
-	id, err := topicID(t.Context(), l.producer.cl, "events")
+	now, err := describe(t.Context(), l.producer.cl, "events")
 	must(t, err)
-	own := f.add(0, 0, id)
+	own := f.add(0, 0, now.id)
 	<-own.ready
 	if batch, _, err := own.take(); err != nil || len(batch.records) == 0 {
 		t.Errorf("%d records, %v", len(batch.records), err)

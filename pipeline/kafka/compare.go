@@ -15,11 +15,14 @@ const compareWithin = 5 * time.Second
 // compare waits for the writer to find that the state is not older than what the Sink holds. A Sink that is away must not
 // hold timers, checkpoints and outputs back: the partition runs, and its rows wait. But a state that is empty waits: it
 // may be all that is left of a lost changelog, and would go through the topic from its start.
-func (a *attempt) compare(empty bool) error {
+//
+// Checkpoints made meanwhile say since which version the Sink could not be asked, and no row is written before one says that
+// it was: else an old state would only have to run for as long as it is behind, and whoever compares next found nothing.
+func (a *attempt) compare() error {
 	s := a.s
 	s.in(phaseComparing)
 	var enough <-chan time.Time
-	if !empty {
+	if a.task.Version() != 0 {
 		timer := time.NewTimer(compareWithin)
 		defer timer.Stop()
 		enough = timer.C
@@ -29,6 +32,7 @@ func (a *attempt) compare(empty bool) error {
 		return err
 	case <-enough:
 		a.unasked.Store(true)
+		a.txn.frame.unasked = a.since
 		s.log.Warn("the database does not answer: the partition runs, its rows wait until they can be compared")
 		return nil
 	case <-s.soft.Done():
@@ -36,11 +40,27 @@ func (a *attempt) compare(empty bool) error {
 	}
 }
 
+// compared lets rows be written, once the changelog does not say any more that the Sink could not be asked.
+func (a *attempt) compared() error {
+	a.txn.frame.unasked = 0
+	if a.clears() {
+		if err := a.commit(); err != nil {
+			return err
+		}
+	}
+	a.asked = true
+	a.project()
+	return nil
+}
+
+// clears reports whether a checkpoint is to say that the Sink was asked.
+func (a *attempt) clears() bool { return a.doubted && a.txn.frame.unasked == 0 }
+
 // refuseOlder waits for the Sink and returns an error if it holds rows of a later version of the state: against those,
 // the rows of this one would lose. If the Task has been running meanwhile, the partition is restored and compared again
 // first: another process may have taken it over.
-func (a *attempt) refuseOlder(ctx context.Context, version int64) error {
-	s := a.s
+func (a *attempt) refuseOlder(ctx context.Context) error {
+	s, version := a.s, a.since
 	for pause := (backoff{}); ; pause.wait(ctx) {
 		stored, err := s.r.d.Sink.Version(ctx, s.r.o.Topic, s.partition)
 		switch {

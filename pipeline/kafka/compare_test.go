@@ -8,7 +8,9 @@ import (
 // TestSinkAwayAtStart: a partition whose Sink cannot say what it holds processes and commits all the same. Its rows are
 // written once the Sink is back, unless the state turns out to be older: then none is, and the Runner ends.
 func TestSinkAwayAtStart(t *testing.T) {
-	for name, older := range map[string]bool{"and comes back": false, "and holds a later version": true} {
+	for name, ahead := range map[string]int64{
+		"and comes back": 0, "and holds a later version": 100, "and holds a version that was overtaken meanwhile": 1,
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			l := newLab(t, 1)
@@ -20,15 +22,15 @@ func TestSinkAwayAtStart(t *testing.T) {
 			mute, writes := make(chan struct{}), 0
 			l.sink.set(func() {
 				l.sink.mute, writes = mute, l.sink.writes
-				if older {
-					l.sink.versions[0] += 100
-				}
+				l.sink.versions[0] += ahead
 			})
-			l.produce(100)
 			r = l.run()
-			r.awaitPosition(t, 0, 200)
+			for n := int64(200); n <= 500; n += 100 {
+				l.produce(100)
+				r.awaitPosition(t, 0, n)
+			}
 			close(mute)
-			if !older {
+			if ahead == 0 {
 				l.awaitTotals()
 				return
 			}

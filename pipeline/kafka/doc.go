@@ -8,7 +8,7 @@
 //	restore    the partition of the changelog, from its start to the end it has after fencing
 //	compare    a Sink that holds a later version than the Task ends the Runner: its changelog was lost, unless another
 //	           process has added to it since. A Sink that is away is compared with later, before the first row: the Task
-//	           runs meanwhile
+//	           runs meanwhile, and its checkpoints say since which version nobody could ask
 //	run        records, timers and ticks; a checkpoint every second, then rows to the Sink
 //	           ├── revoked or stopping: checkpoint, wait, end
 //	           ├── lost: end without a word

@@ -139,9 +139,11 @@ func instantText(ms int64) string { return time.UnixMilli(ms).UTC().Format("2006
 // extentOf asks what a partition holds. The id comes first: what is read of a topic that is created anew in between
 // carries another one.
 func extentOf(ctx context.Context, cl *kgo.Client, topic string, partition int32) (have extent, err error) {
-	if have.topic, err = topicID(ctx, cl, topic); err != nil {
+	now, err := describe(ctx, cl, topic)
+	if err != nil {
 		return have, err
 	}
+	have.topic = now.id
 	if have.start, err = listOffset(ctx, cl, topic, partition, atStart, uncommitted); err != nil {
 		return have, err
 	}
@@ -149,8 +151,14 @@ func extentOf(ctx context.Context, cl *kgo.Client, topic string, partition int32
 	return have, err
 }
 
-// topicID asks for a topic's id. Brokers that know none return zero.
-func topicID(ctx context.Context, cl *kgo.Client, topic string) (id pipeline.TopicID, err error) {
+// topicNow is a topic as the brokers know it.
+type topicNow struct {
+	id         pipeline.TopicID // zero of brokers that know none
+	partitions int
+}
+
+// describe asks for a topic.
+func describe(ctx context.Context, cl *kgo.Client, topic string) (now topicNow, err error) {
 	req := kmsg.NewPtrMetadataRequest()
 	t := kmsg.NewMetadataRequestTopic()
 	t.Topic = &topic
@@ -160,10 +168,11 @@ func topicID(ctx context.Context, cl *kgo.Client, topic string) (id pipeline.Top
 		err = fmt.Errorf("an answer of %d topics", len(resp.Topics))
 	}
 	if err == nil {
-		id, err = resp.Topics[0].TopicID, kerr.ErrorForCode(resp.Topics[0].ErrorCode)
+		now = topicNow{resp.Topics[0].TopicID, len(resp.Topics[0].Partitions)}
+		err = kerr.ErrorForCode(resp.Topics[0].ErrorCode)
 	}
 	if err != nil {
-		return id, fmt.Errorf("id of topic %s: %w", topic, err)
+		return now, fmt.Errorf("describe topic %s: %w", topic, err)
 	}
-	return id, nil
+	return now, nil
 }

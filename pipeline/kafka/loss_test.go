@@ -193,7 +193,12 @@ func (l *realLab) accept(c lossCase, lost int) []Loss {
 	}
 	after, err := a.Places(t.Context())
 	must(t, err)
+	own, err := a.ownRecords(t.Context(), nil)
+	must(t, err)
 	for p, was := range places {
+		if own[p].frame.partitions != int(l.parts) {
+			t.Errorf("partition %d: built with %d partitions, not %d", p, own[p].frame.partitions, l.parts)
+		}
 		if now := after[p]; now.Version != was.Version+1 || now.Clock != was.Clock {
 			t.Errorf("partition %d: %+v became %+v", p, was, now)
 		}
@@ -259,9 +264,9 @@ func TestAcceptLossOfTheEnd(t *testing.T) {
 	a := adminOf(t, l.lab)
 	records, err := a.ownRecords(t.Context(), nil)
 	must(t, err)
-	at, err := pipeline.ReadPlace(records[0])
+	at, err := pipeline.ReadPlace(records[0].value)
 	must(t, err)
-	ahead, err := pipeline.MovePlace(records[0], at.Topic, at.Position+5)
+	ahead, err := pipeline.MovePlace(records[0].value, at.Topic, at.Position+5)
 	must(t, err)
 	o := l.o.WithDefaults()
 	txn, err := openTransactions(t.Context(), &o, 0, &Deps{Log: l.log()})

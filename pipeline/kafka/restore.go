@@ -26,7 +26,7 @@ type restore struct {
 	next       int64
 	records    int64
 	bytes      int64
-	built      int // partitions of the input when the last checkpoint was made; 0 if unknown
+	frame      frame // of the last checkpoint
 	began      time.Time
 	told       time.Time
 }
@@ -110,8 +110,8 @@ func (r *restore) record(rec *kgo.Record) error {
 	if r.crash != nil {
 		r.crash("restoring")
 	}
-	if n := builtWith(rec); n != 0 {
-		r.built = n
+	if f, ok := frameOf(rec); ok {
+		r.frame = f
 	}
 	r.records++
 	r.bytes += int64(len(rec.Key) + len(rec.Value))

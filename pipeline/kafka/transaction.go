@@ -24,22 +24,46 @@ type transactions struct {
 
 	known   []place // that awaitKnown has seen; few
 	letters int32   // partitions of the dead-letter topic
-	built   []kgo.RecordHeader
+	frame   frame
 }
 
-// headerPartitions of a checkpoint's last change says how many partitions the input had: state that was built with another
-// number is of other customers.
-const headerPartitions = "partitions"
+// frame is what each checkpoint says beside the state, in headers of its last change.
+type frame struct {
+	partitions int   // of the input: state that was built with another number is of other customers; 0 if unknown
+	unasked    int64 // version since which the Sink could not be asked what it holds; 0 if it was
+	lost       bool  // the state has seen what the topic does not hold any more: a loss was accepted
+}
 
-// builtWith returns how many partitions the input had when a record of the changelog was written, 0 if it does not say.
-func builtWith(rec *kgo.Record) int {
+const (
+	headerPartitions = "partitions" // decimal
+	headerUnasked    = "unasked"    // decimal; none for 0
+	headerLost       = "lost"       // empty; none if nothing was
+)
+
+func (f *frame) headers() []kgo.RecordHeader {
+	list := []kgo.RecordHeader{{Key: headerPartitions, Value: strconv.AppendInt(nil, int64(f.partitions), 10)}}
+	if f.unasked != 0 {
+		list = append(list, kgo.RecordHeader{Key: headerUnasked, Value: strconv.AppendInt(nil, f.unasked, 10)})
+	}
+	if f.lost {
+		list = append(list, kgo.RecordHeader{Key: headerLost})
+	}
+	return list
+}
+
+// frameOf reads what a record of the changelog says; ok if it is the last one of a checkpoint that says something.
+func frameOf(rec *kgo.Record) (f frame, ok bool) {
 	for _, h := range rec.Headers {
-		if h.Key == headerPartitions {
-			n, _ := strconv.Atoi(string(h.Value))
-			return n
+		switch h.Key {
+		case headerPartitions:
+			f.partitions, ok = int(number(h.Value)), true
+		case headerUnasked:
+			f.unasked = number(h.Value)
+		case headerLost:
+			f.lost = true
 		}
 	}
-	return 0
+	return f, ok
 }
 
 // openTransactions fences every other producer of the partition and waits until their open transaction is resolved.
@@ -61,8 +85,7 @@ func openTransactions(ctx context.Context, o *Options, partition int32, d *Deps)
 		return nil, fmt.Errorf("fence former producers of %s: %w", o.transactionalID(partition), err)
 	}
 	return &transactions{
-		cl: cl, o: o, partition: partition, crash: d.crash, letters: max(d.letters, 1),
-		built: []kgo.RecordHeader{{Key: headerPartitions, Value: strconv.AppendInt(nil, int64(d.partitions), 10)}},
+		cl: cl, o: o, partition: partition, crash: d.crash, letters: max(d.letters, 1), frame: frame{partitions: int(d.partitions)},
 	}, nil
 }
 
@@ -94,7 +117,7 @@ func (t *transactions) produce(ctx context.Context, cp *pipeline.Checkpoint) err
 		})
 	}
 	if last := len(t.records) - 1; last >= 0 {
-		t.records[last].Headers = t.built
+		t.records[last].Headers = t.frame.headers()
 	}
 	at := time.Now()
 	for i := range cp.DeadLetters {

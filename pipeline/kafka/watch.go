@@ -13,7 +13,8 @@ import (
 )
 
 // watch asks for the ends of the partitions, from which sessions learn whether they are caught up, and commits group
-// offsets.
+// offsets. It ends the Runner if its topic is given more partitions: from then on customers come to partitions where their
+// state is not.
 func (r *Runner) watch(ctx context.Context) error {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
@@ -24,12 +25,11 @@ func (r *Runner) watch(ctx context.Context) error {
 		case <-tick.C:
 		}
 		sessions := r.snapshot()
-		r.askEnds(ctx, sessions)
+		if now := r.askEnds(ctx, sessions); now > int(r.d.partitions) {
+			return r.o.grown(int(r.d.partitions), now)
+		}
 		if n%4 != 0 {
 			continue
-		}
-		if err := r.checkGrowth(ctx); err != nil {
-			return err
 		}
 		r.commitOffsets(sessions)
 		if r.tells() {
@@ -38,25 +38,6 @@ func (r *Runner) watch(ctx context.Context) error {
 			}
 		}
 	}
-}
-
-// checkGrowth ends the Runner within a second if its topic is given more partitions: from then on customers come to
-// partitions where their state is not. No answer, or one of fewer, is none to rely on.
-func (r *Runner) checkGrowth(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, watchLimit)
-	defer cancel()
-	topic := kmsg.NewMetadataRequestTopic()
-	topic.Topic = &r.o.Topic
-	req := kmsg.NewPtrMetadataRequest()
-	req.Topics = append(req.Topics, topic)
-	resp, err := req.RequestWith(ctx, r.feed.cl)
-	if err != nil || len(resp.Topics) != 1 {
-		return nil
-	}
-	if now := len(resp.Topics[0].Partitions); now > int(r.d.partitions) {
-		return r.o.grown(int(r.d.partitions), now)
-	}
-	return nil
 }
 
 // tells reports whether members of the group need each other's notes.
@@ -138,10 +119,32 @@ func (r *Runner) logAlert(a Alert) {
 		"limit", a.Limit, "time_stands_still", a.Required)
 }
 
-// askEnds gives each session the newest end of its partition: the last stable offset, as nothing beyond it is read.
-func (r *Runner) askEnds(ctx context.Context, sessions []*session) {
+// askEnds gives each session the newest end of its partition: the last stable offset, as nothing beyond it is read. It
+// returns how many partitions the topic has, 0 without an answer.
+func (r *Runner) askEnds(ctx context.Context, sessions []*session) (partitions int) {
+	at := r.d.Now().UnixMilli() // before the question: what is appended later is beyond the end
+	ends := r.ends(ctx, sessions)
+	ctx, cancel := context.WithTimeout(ctx, watchLimit)
+	defer cancel()
+	topic, err := describe(ctx, r.feed.cl, r.o.Topic) // after the ends: they are of this topic, or of the one before it
+	if err != nil {
+		return 0
+	}
+	for _, s := range sessions {
+		if end, ok := ends[s.partition]; ok {
+			s.end.Store(&endOffset{topic: topic.id, offset: end, at: at})
+		}
+	}
+	if ends != nil {
+		r.answered.Store(time.Now().UnixNano())
+	}
+	return topic.partitions
+}
+
+// ends asks for the ends of the sessions' partitions. Without an answer it returns nil, and no clock moves.
+func (r *Runner) ends(ctx context.Context, sessions []*session) map[int32]int64 {
 	if len(sessions) == 0 {
-		return
+		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, watchLimit)
 	defer cancel()
@@ -149,21 +152,11 @@ func (r *Runner) askEnds(ctx context.Context, sessions []*session) {
 	for i, s := range sessions {
 		partitions[i] = s.partition
 	}
-	at := r.d.Now().UnixMilli() // before the question: what is appended later is beyond the end
 	ends, err := listOffsets(ctx, r.feed.cl, r.o.Topic, partitions, atEnd, readCommitted)
 	if err != nil {
-		return // no answer, no clock
+		return nil
 	}
-	topic, err := topicID(ctx, r.feed.cl, r.o.Topic) // after the ends: they are of this topic, or of the one before it
-	if err != nil {
-		return
-	}
-	r.answered.Store(time.Now().UnixNano())
-	for _, s := range sessions {
-		if end, ok := ends[s.partition]; ok {
-			s.end.Store(&endOffset{topic: topic, offset: end, at: at})
-		}
-	}
+	return ends
 }
 
 func firstCommitError(resp *kmsg.OffsetCommitResponse) error {
@@ -238,11 +231,11 @@ func (r *Runner) commit(offsets []kmsg.OffsetCommitRequestTopicPartition) error 
 // topicID returns the id by which newer brokers want topics to be named.
 func (r *Runner) topicID(ctx context.Context) ([16]byte, error) {
 	if r.id == [16]byte{} {
-		topics, err := kadm.NewClient(r.group).ListTopics(ctx, r.o.Topic)
+		topic, err := describe(ctx, r.group, r.o.Topic)
 		if err != nil {
 			return r.id, err
 		}
-		r.id = topics[r.o.Topic].ID
+		r.id = topic.id
 	}
 	return r.id, nil
 }

@@ -15,7 +15,7 @@ const (
 	inMotion   Reason = "in_motion"         // instances go on, or ClickHouse has not acknowledged yet
 	ofRules    Reason = "lifecycle"         // a lifecycle has rules that the oracle cannot read
 	ofFuture   Reason = "ahead_of_time"     // an event may have been refused as of the future
-	ofStart    Reason = "before_the_topic"  // the topic does not reach back to the customer's beginning
+	ofStart    Reason = "before_the_topic"  // the topic does not hold all that the state has seen of the customer
 	ofIDs      Reason = "id_twice"          // one id names different events
 	ofSize     Reason = "too_many"          // more orders, lines or bytes than the state keeps
 	ofNames    Reason = "too_many_names"    // more categories than the state keeps apart
@@ -29,7 +29,7 @@ func (r Reason) String() string {
 		inMotion:   "instances went on meanwhile, or ClickHouse has not acknowledged the last rows",
 		ofRules:    "a lifecycle has rules that cannot be recomputed",
 		ofFuture:   "events ahead of their records' time: whether they were believed is not known",
-		ofStart:    "the topic does not reach back to the customer's beginning",
+		ofStart:    "the topic does not reach back to the customer's beginning, or has lost records since",
 		ofIDs:      "one event id names different events",
 		ofSize:     "more orders, lines or bytes than the state keeps",
 		ofNames:    "more categories than the state keeps apart",
@@ -64,7 +64,7 @@ func (t *trial) excuse() (r Reason, totals bool) {
 	switch {
 	case ahead:
 		return ofFuture, false
-	case t.s.history.begun && t.knowsMore():
+	case (t.s.history.begun || t.s.history.lost) && t.knowsMore():
 		return ofStart, false
 	case l.repeated():
 		return ofIDs, false
@@ -88,7 +88,7 @@ func (t *trial) knowsMore() bool {
 		return false
 	}
 	seen := t.state.Get("first_seen_at")
-	if seen.Null || seen.Int > t.s.history.first+t.s.v.Skew {
+	if seen.Null || !t.s.history.lost && seen.Int > t.s.history.first+t.s.v.Skew {
 		return false // all of the customer's events came later than the first one that there is
 	}
 	got := func(column string) int64 { return t.state.Get(column).Int }

@@ -28,6 +28,8 @@ type history struct {
 	// begun says that the topic does not hold its first records any more; first is when the first one left came.
 	begun bool
 	first int64
+	// lost says that a loss was accepted: the state has seen what is not in the topic.
+	lost bool
 	// unstamped says that records keep their producers' time.
 	unstamped bool
 	lives     map[string]*life

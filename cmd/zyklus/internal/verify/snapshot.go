@@ -97,7 +97,7 @@ func (s *snapshot) change(a *kafka.Arrival) error {
 		return err
 	case customer == nil:
 		m, err := pipeline.ReadMeta(a.Value)
-		s.meta, s.own = &m, change(a)
+		s.meta, s.own, s.history.lost = &m, change(a), a.Lost()
 		return err
 	case !s.picker.picks(customer):
 		return nil
