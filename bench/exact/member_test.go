@@ -93,7 +93,7 @@ func (t *task) Drain(max int) bool {
 }
 
 // steps are where a member can be killed.
-var steps = []string{"restoring", "fired", "encoded", "produced", "committed", "written"}
+var steps = []string{"restoring", "fired", "encoded", "produced", "committed", "written", "revoked"}
 
 // arm kills the member the nth time that it comes to a step.
 func (m *member) arm(step string, n int) {
