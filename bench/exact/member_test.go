@@ -94,7 +94,7 @@ func (t *task) Drain(max int) bool {
 }
 
 // steps are where a member can be killed or frozen.
-var steps = []string{"restoring", "fired", "encoded", "produced", "committed", "written"}
+var steps = []string{"restoring", "fired", "encoded", "produced", "committed", "written", "revoked"}
 
 // arm lets something happen to the member the nth time that it comes to a step; nil for nothing.
 func (m *member) arm(step string, n int, then func()) {

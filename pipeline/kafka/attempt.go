@@ -144,7 +144,7 @@ func (a *attempt) startPosition() (int64, error) {
 	a.s.committed.Store(position) // an idle partition tells its note, too
 	place := pipeline.Place{Topic: a.task.TopicID(), Position: position, Clock: a.task.Stats().Clock}
 	if loss, lost := lossOf(s.partition, place, have); lost {
-		return 0, a.verdict("%s", loss.advice(topic))
+		return 0, a.verdict(s.soft, "%s", loss.advice(topic))
 	}
 	if have.topic != (pipeline.TopicID{}) {
 		a.task.SetTopicID(have.topic)

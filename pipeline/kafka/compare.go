@@ -68,7 +68,7 @@ func (a *attempt) refuseOlder(ctx context.Context) error {
 			return fmt.Errorf("the database holds rows of a later state (%s) than the one that was restored (%s)",
 				versionText(stored), versionText(version))
 		case err == nil && stored > version:
-			return a.verdict("state of %s partition %d is older (%s) than the database (%s): the changelog %s was lost, or this is the database of another group; use a fresh database and group, or run zyklus admin rebuild",
+			return a.verdict(ctx, "state of %s partition %d is older (%s) than the database (%s): the changelog %s was lost, or this is the database of another group; use a fresh database and group, or run zyklus admin rebuild",
 				s.r.o.Topic, s.partition, versionText(version), versionText(stored), s.r.o.ChangelogTopic)
 		case err == nil:
 			return nil
@@ -81,8 +81,8 @@ func (a *attempt) refuseOlder(ctx context.Context) error {
 
 // verdict is a fatal error about the state, unless another process has written to the changelog since it was restored
 // here: then this one stood still, and what it has restored is old, not wrong.
-func (a *attempt) verdict(format string, args ...any) error {
-	end, err := listOffset(a.s.soft, a.txn.cl, a.s.r.o.ChangelogTopic, a.s.partition, atEnd, uncommitted)
+func (a *attempt) verdict(ctx context.Context, format string, args ...any) error {
+	end, err := listOffset(ctx, a.txn.cl, a.s.r.o.ChangelogTopic, a.s.partition, atEnd, uncommitted)
 	switch {
 	case err != nil:
 		return a.s.denied(err)
