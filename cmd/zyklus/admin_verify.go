@@ -42,8 +42,8 @@ ClickHouse was away.
 Differences are listed with what the oracle, the state and ClickHouse say. Customer ids are written to standard output
 only, never to a log.
 
-Exit codes: 0 all that can be verified agrees, 1 something differs or the command failed, 2 the command line or the
-configuration is wrong.`
+Exit codes: 0 all that can be verified agrees, 1 something differs, nobody could be verified, or the command failed, 2 the
+command line or the configuration is wrong.`
 
 func verifyCommand() *cobra.Command {
 	cmd := &cobra.Command{
@@ -69,6 +69,8 @@ func verifyCommand() *cobra.Command {
 		if *limit < 0 || slices.Contains(sample.IDs, "") {
 			return usageError{errors.New("--limit must not be negative, --customer not empty")}
 		}
+		slices.Sort(sample.IDs)
+		sample.IDs = slices.Compact(sample.IDs)
 		only, err := partitionList(*partitions)
 		if err != nil {
 			return err
@@ -89,6 +91,8 @@ func verifyCommand() *cobra.Command {
 		err = format.Write(cmd.OutOrStdout(), report, func(w io.Writer) error { return verifiedText(w, report) })
 		if err == nil && differing > 0 {
 			err = fmt.Errorf("%d of %d customers differ", differing, customers)
+		} else if err == nil && customers > 0 && report.Verified() == 0 {
+			err = fmt.Errorf("none of %d customers could be verified", customers)
 		}
 		return err
 	}
