@@ -406,11 +406,11 @@ func (w *world) await(at int64) error {
 
 // evict removes members that were killed, longer ago than any session, or all of them if their joins wait for each other.
 // kfake (of 2026-09-18) forgets to end the session of one that dies before it has the answer to a join, and the joins of
-// members that were frozen can wait for ever. Who has left by itself is not helped.
+// members that were frozen can wait for ever.
 func (w *world) evict(all bool) error {
 	dead := map[string]bool{}
 	for _, m := range w.members {
-		dead[m.name+"-group"] = m.dead()
+		dead[m.name+"-group"] = m.dead() || m.gone()
 	}
 	group := w.cluster.GroupInfo("g")
 	if group == nil || w.consumer {

@@ -42,8 +42,8 @@ ClickHouse was away.
 Differences are listed with what the oracle, the state and ClickHouse say. Customer ids are written to standard output
 only, never to a log.
 
-Exit codes: 0 all that can be verified agrees, 1 something differs, nobody could be verified, or the command failed, 2 the
-command line or the configuration is wrong.`
+Exit codes: 0 all that can be verified agrees, 1 something differs or the command failed, 2 the command line or the
+configuration is wrong.`
 
 func verifyCommand() *cobra.Command {
 	cmd := &cobra.Command{
@@ -91,8 +91,6 @@ func verifyCommand() *cobra.Command {
 		err = format.Write(cmd.OutOrStdout(), report, func(w io.Writer) error { return verifiedText(w, report) })
 		if err == nil && differing > 0 {
 			err = fmt.Errorf("%d of %d customers differ", differing, customers)
-		} else if err == nil && customers > 0 && report.Verified() == 0 {
-			err = fmt.Errorf("none of %d customers could be verified", customers)
 		}
 		return err
 	}

@@ -95,10 +95,21 @@ func TestKilledInAWaveOfDeadlines(t *testing.T) {
 	if err := out.Heartbeat(context.Background(), simulator.Heartbeat(nil, at)); err != nil {
 		t.Fatal(err)
 	}
+	reached := 0
 	for _, step := range []string{"timers:1", "timers:2,encoded:1", "timers:2,produced:1", "timers:1,committed:1"} {
 		p = r.run(d, static("wave"), "ZYKLUS_CRASH="+step)
-		p.awaitKilled(time.Minute)
+		select {
+		case <-p.exited:
+			p.awaitKilled(time.Minute)
+			reached++
+		case <-time.After(20 * time.Second): // other partitions go on until the kill: the wave may be over
+			p.kill()
+			t.Logf("the wave was over before %s", step)
+		}
 		checkpoints.checkNoFuture("killed at " + step)
+	}
+	if reached < 2 {
+		t.Errorf("the pipeline was killed in the wave %d times only", reached)
 	}
 	p = r.run(d, static("wave"))
 	r.await(p, d, at, "after the year")

@@ -81,17 +81,6 @@ func (r *Report) Customers() (n int64) {
 	return n
 }
 
-// Verified counts customers of whom at least the totals agree.
-func (r *Report) Verified() (n int64) {
-	for i := range r.Partitions {
-		n += r.Partitions[i].Exact
-		for _, some := range r.Partitions[i].Totals {
-			n += some
-		}
-	}
-	return n
-}
-
 // Differing counts the customers that differ.
 func (r *Report) Differing() (n int64) {
 	for i := range r.Partitions {
