@@ -140,8 +140,6 @@ func (m *member) wrong() bool {
 		!(!m.worked.Load() && strings.Contains(m.err.Error(), "no kafka broker answers"))
 }
 
-func (m *member) declaredDead() bool { return m.suspect.Load() }
-
 // freeze stops the member for a while, as SIGSTOP and SIGCONT do.
 func (m *member) freeze(d time.Duration) {
 	m.suspect.Store(true)

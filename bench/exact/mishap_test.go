@@ -153,7 +153,6 @@ func (w *world) freeze() string {
 	w.count(func(t *tally) { t.outages++ })
 	if m.static && w.dice(3) == 0 {
 		w.members = append(w.members, w.start(m.name, true))
-		m.replaced = true
 		return fmt.Sprintf("freeze %s for %v and start another of its name", m.name, d)
 	}
 	return fmt.Sprintf("freeze %s for %v", m.name, d)

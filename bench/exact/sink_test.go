@@ -71,11 +71,11 @@ func (d *database) reach(ctx context.Context, m *member) error {
 	}
 }
 
-// put stores rows. Only a writer that was declared dead may be late.
-func (d *database) put(rows []oracle.Row, dead bool) {
+// put stores rows. Only a writer whom others may have replaced may be late.
+func (d *database) put(rows []oracle.Row, suspect bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if dead {
+	if suspect {
 		rows = d.fresh(rows)
 	}
 	d.store.Write(rows)
@@ -148,7 +148,7 @@ func (s sink) Write(ctx context.Context, b *pipeline.Batch) error {
 			return err
 		}
 		n, sure := s.d.w.outcome(len(rows))
-		s.d.put(rows[:n], s.m.declaredDead())
+		s.d.put(rows[:n], s.m.suspect.Load())
 		if sure {
 			return nil
 		}

@@ -28,7 +28,6 @@ import (
 
 // world is everything of one seed.
 type world struct {
-	seed       uint64
 	history    *oracle.History
 	partitions int
 	wall       bool // the wall clock moves time, not heartbeats
@@ -45,9 +44,10 @@ type world struct {
 	faults   []*kfake.FaultHandle
 	brokers  []func() // bring lost ones back
 	feeder   *kgo.Client
-	fed      chan struct{}
 	bad      int
 	began    time.Time
+	begin    int64           // of the history, Unix milliseconds
+	speed    int64           // milliseconds of the history that pass in one
 	over     atomic.Bool     // the history is played: time jumps
 	sent     [8]atomic.Int64 // records, by partition
 	appended atomic.Int64    // instant up to which everything that comes is in the topic, Unix milliseconds: the wall clock waits for it
@@ -111,9 +111,14 @@ const playFor = 20 * time.Second
 
 // newWorld builds the world of a seed, inside a bubble.
 func newWorld(ctx context.Context, seed uint64) (*world, error) {
-	w := &world{seed: seed, ctx: ctx, chance: rand.New(rand.NewPCG(seed, 7)), fed: make(chan struct{}), began: time.Now()}
+	w := &world{ctx: ctx, chance: rand.New(rand.NewPCG(seed, 7)), began: time.Now()}
 	w.history = oracle.NewHistory(seed, w.chance.IntN(6) == 0)
 	w.partitions, w.wall = 1+w.chance.IntN(8), w.chance.IntN(3) == 0
+	w.begin = w.history.End
+	for i := range w.history.Events {
+		w.begin = min(w.begin, w.history.Events[i].At)
+	}
+	w.speed = max((w.history.End-w.begin)/playFor.Milliseconds(), 1)
 	w.db = newDatabase(w)
 	var err error
 	if w.job, err = jobOf(w.history, w.wall); err != nil {
@@ -159,28 +164,14 @@ func (w *world) close() {
 func (w *world) now() time.Time {
 	at := w.appended.Load()
 	if !w.over.Load() {
-		at = min(at, w.begin()+time.Since(w.began).Microseconds()*w.speed()/1000)
+		at = min(at, w.begin+time.Since(w.began).Microseconds()*w.speed/1000)
 	}
 	return time.UnixMilli(at)
 }
 
-// speed is how many milliseconds of the history pass in one.
-func (w *world) speed() int64 {
-	return max((w.history.End-w.begin())/int64(playFor/time.Millisecond), 1)
-}
-
-// begin is when the history begins.
-func (w *world) begin() int64 {
-	begin := w.history.End
-	for i := range w.history.Events {
-		begin = min(begin, w.history.Events[i].At)
-	}
-	return begin
-}
-
 // due is when an instant of the history comes, at the earliest.
 func (w *world) due(at int64) time.Time {
-	return w.began.Add(time.Duration((at-w.begin())*1000/w.speed()) * time.Microsecond)
+	return w.began.Add(time.Duration((at-w.begin)*1000/w.speed) * time.Microsecond)
 }
 
 var jobs sync.Map
@@ -208,7 +199,6 @@ func jobOf(h *oracle.History, wall bool) (*pipeline.Job, error) {
 
 // feed plays the history into the topic.
 func (w *world) feed() error {
-	defer close(w.fed)
 	type record struct {
 		oracle.Arrival
 		partition int
