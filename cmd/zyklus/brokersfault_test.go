@@ -71,15 +71,7 @@ func TestBrokersFail(t *testing.T) {
 	}
 	survive("a broker hung for " + hangTime.String())
 
-	at := r.feed.finish()
-	r.await(p, d, at, "at the end")
-	r.awaitLetters(d)
-	if code := p.stop(20 * time.Second); code != 0 {
-		t.Errorf("the pipeline ended with %d\n%s", code, tail(p.log.String(), 20))
-	}
-	checkpoints.checkNoFuture("at the end")
-	r.compare(r.control("control", at), d)
-	r.checkAccount(d)
+	r.finishAndCompare(p, d, checkpoints)
 }
 
 // hangTime is longer than the pipeline waits for any answer, of which 10 s to a produce request is the longest.

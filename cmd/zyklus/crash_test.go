@@ -52,16 +52,7 @@ func killedBetweenTheSteps(t *testing.T, broker *part) {
 	r.engine.start()
 	r.await(p, d, r.feed.reached(), "after a kill of the engine")
 
-	at := r.feed.finish()
-	r.await(p, d, at, "at the end")
-	r.awaitLetters(d)
-	if code := p.stop(20 * time.Second); code != 0 {
-		t.Errorf("the last run ended with %d", code)
-	}
-	checkpoints.checkNoFuture("at the end")
-	control := r.control("control", at)
-	r.compare(control, d)
-	r.checkAccount(d)
+	r.finishAndCompare(p, d, checkpoints)
 }
 
 // TestOutages takes ClickHouse and then the broker away from a running pipeline while events come.
@@ -105,14 +96,7 @@ func outages(t *testing.T, broker *part) {
 	p.awaitReady(time.Minute, "after the broker has come back")
 	r.await(p, d, r.feed.reached(), "after the broker has come back")
 
-	at := r.feed.finish()
-	r.await(p, d, at, "at the end")
-	r.awaitLetters(d)
-	if code := p.stop(20 * time.Second); code != 0 {
-		t.Errorf("the pipeline ended with %d", code)
-	}
-	r.compare(r.control("control", at), d)
-	r.checkAccount(d)
+	r.finishAndCompare(p, d, nil)
 }
 
 // TestInstances runs two instances in one group, of which one comes, one goes, and one is killed and replaced.
@@ -147,15 +131,7 @@ func instances(t *testing.T, broker *part) {
 	third := r.run(d, static("second"))
 	r.await(third, d, r.feed.reached(), "with the second instance replaced")
 
-	at := r.feed.finish()
-	r.await(third, d, at, "at the end")
-	r.awaitLetters(d)
-	if code := third.stop(20 * time.Second); code != 0 {
-		t.Errorf("the third instance ended with %d", code)
-	}
-	checkpoints.checkNoFuture("at the end")
-	r.compare(r.control("control", at), d)
-	r.checkAccount(d)
+	r.finishAndCompare(third, d, checkpoints)
 }
 
 // partitionsOf returns how many partitions a process runs.

@@ -37,7 +37,7 @@ func TestDiskFull(t *testing.T) {
 	}
 	p.awaitReady(time.Minute, "after the disk has room again")
 	p.steady("while the disk was full")
-	r.finishAndCompare(p, d)
+	r.finishAndCompare(p, d, nil)
 }
 
 // fill writes a file until its disk is full.

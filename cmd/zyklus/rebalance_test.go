@@ -55,15 +55,7 @@ func TestKilledInRestoreAndRevoke(t *testing.T) {
 		checkpoints.checkNoFuture("after " + at)
 	}
 	first = r.run(d, static("first"))
-	at := r.feed.finish()
-	r.await(first, d, at, "at the end")
-	r.awaitLetters(d)
-	if code := first.stop(20 * time.Second); code != 0 {
-		t.Errorf("the last run ended with %d", code)
-	}
-	checkpoints.checkNoFuture("at the end")
-	r.compare(r.control("control", at), d)
-	r.checkAccount(d)
+	r.finishAndCompare(first, d, checkpoints)
 }
 
 // TestKilledInAWaveOfDeadlines lets a year pass at once, so that the deadlines of some thousands of customers are due
@@ -113,13 +105,7 @@ func TestKilledInAWaveOfDeadlines(t *testing.T) {
 	}
 	p = r.run(d, static("wave"))
 	r.await(p, d, at, "after the year")
-	r.awaitLetters(d)
-	if code := p.stop(20 * time.Second); code != 0 {
-		t.Errorf("the last run ended with %d", code)
-	}
-	checkpoints.checkNoFuture("at the end")
-	r.compare(r.control("control", at), d)
-	r.checkAccount(d)
+	r.compareAt(p, d, checkpoints, at)
 }
 
 // TestKilledWhileClickHouseIsSlow kills the pipeline while its inserts are held up half way and while ClickHouse is away.
@@ -157,15 +143,7 @@ func TestKilledWhileClickHouseIsSlow(t *testing.T) {
 	p = r.run(through, static("slow"), "ZYKLUS_CRASH=written:1")
 	p.awaitKilled(time.Minute)
 	p = r.run(through, static("slow"))
-	at := r.feed.finish()
-	r.await(p, d, at, "at the end")
-	r.awaitLetters(d)
-	if code := p.stop(20 * time.Second); code != 0 {
-		t.Errorf("the last run ended with %d", code)
-	}
-	checkpoints.checkNoFuture("at the end")
-	r.compare(r.control("control", at), d)
-	r.checkAccount(d)
+	r.finishAndCompare(p, d, checkpoints)
 }
 
 // TestStaticInstances: a killed instance comes back under its instance id before its session ends, and no partition moves;
@@ -201,14 +179,7 @@ func TestStaticInstances(t *testing.T) {
 
 	twin.kill()
 	r.leave(t, d, one, "two")
-	at := r.feed.finish()
-	r.await(one, d, at, "at the end")
-	r.awaitLetters(d)
-	if code := one.stop(20 * time.Second); code != 0 {
-		t.Errorf("the pipeline ended with %d", code)
-	}
-	r.compare(r.control("control", at), d)
-	r.checkAccount(d)
+	r.finishAndCompare(one, d, nil)
 }
 
 // TestLeaveByTheBrokersProtocol is admin leave where the brokers divide the partitions.

@@ -126,6 +126,29 @@ func (r *rig) run(d deployment, env ...string) *process {
 // for until their session times out.
 func static(name string) string { return "ZYKLUS_KAFKA_INSTANCE_ID=" + name }
 
+// finishAndCompare stops feeding and does what compareAt does.
+func (r *rig) finishAndCompare(p *process, d deployment, checkpoints *ledgerOfCheckpoints) {
+	r.t.Helper()
+	at := r.feed.finish()
+	r.await(p, d, at, "at the end")
+	r.compareAt(p, d, checkpoints, at)
+}
+
+// compareAt stops the last process, which has written everything up to an instant, and compares what it leaves with a run
+// that nothing happened to, and with the input. checkpoints may be nil.
+func (r *rig) compareAt(p *process, d deployment, checkpoints *ledgerOfCheckpoints, at time.Time) {
+	r.t.Helper()
+	r.awaitLetters(d)
+	if code := p.stop(20 * time.Second); code != 0 {
+		r.t.Errorf("the last run of %s ended with %d\n%s", d.database, code, tail(p.log.String(), 20))
+	}
+	if checkpoints != nil {
+		checkpoints.checkNoFuture("at the end")
+	}
+	r.compare(r.control("control", at), d)
+	r.checkAccount(d)
+}
+
 // control runs a deployment that nothing happens to over all that was fed, and stops it.
 func (r *rig) control(name string, at time.Time) deployment {
 	r.t.Helper()
