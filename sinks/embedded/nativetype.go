@@ -80,17 +80,14 @@ func nesting(typ string) int {
 }
 
 func shapeOf(typ string) (shape, error) {
-	typ = strings.TrimSpace(typ)
-	base, args := typ, ""
-	if open := strings.IndexByte(typ, '('); open >= 0 && strings.HasSuffix(typ, ")") {
-		base, args = typ[:open], typ[open+1:len(typ)-1]
+	base, args, ok := typeParts(typ)
+	if !ok {
+		return shape{}, fmt.Errorf("type %s: %w", typ, errShape)
 	}
 	if size := fixedSize(base); size > 0 {
 		return shape{kind: shapeFixed, size: size}, nil
 	}
 	switch base {
-	case "String":
-		return shape{kind: shapeString}, nil
 	case "FixedString":
 		return fixedString(typ, args)
 	case "Decimal":
@@ -108,12 +105,38 @@ func shapeOf(typ string) (shape, error) {
 	case "SimpleAggregateFunction":
 		return simpleAggregate(typ, args)
 	}
-	return geoShape(typ)
+	return plainShape(strings.TrimSpace(typ))
 }
 
-// geoShape knows the geometric types, which are arrays of points.
-func geoShape(typ string) (shape, error) {
+// typeParts cuts a type into its name and what stands in its brackets. It is not ok for anything but a word, or a word and
+// one pair of brackets that ends the type.
+func typeParts(typ string) (base, args string, ok bool) {
+	l := &lexer{sql: typ}
+	name := l.next()
+	base = typ[name.start:name.end]
+	open := l.next()
+	if name.kind != tokenWord || open.kind == tokenEnd {
+		return base, "", name.kind == tokenWord
+	}
+	last := open
+	for t := l.next(); t.kind != tokenEnd; t = l.next() {
+		if last = t; t.depth == 0 {
+			break // the bracket that closes the first one
+		}
+	}
+	ok = typ[open.start:open.end] == "(" && typ[last.start:last.end] == ")" && last.depth == 0 && l.next().kind == tokenEnd
+	if !ok {
+		return "", "", false
+	}
+	return base, typ[open.end:last.start], true
+}
+
+// plainShape knows the types without arguments that are not of one size: strings, and the geometric types, which are
+// arrays of points.
+func plainShape(typ string) (shape, error) {
 	switch typ {
+	case "String":
+		return shape{kind: shapeString}, nil
 	case "Point":
 		return shapeOf("Tuple(Float64, Float64)")
 	case "Ring", "LineString":
@@ -157,11 +180,14 @@ func decimalShape(typ, args string) (shape, error) {
 }
 
 // dictShape knows LowCardinality(T) and LowCardinality(Nullable(T)): both have
-// a dictionary of T.
+// a dictionary of T, which is a string or of one size.
 func dictShape(args string) (shape, error) {
 	s, err := wrapped(shapeDict, args)
 	if err == nil && s.elems[0].kind == shapeNullable {
 		s.elems = s.elems[0].elems
+	}
+	if err == nil && s.elems[0].kind != shapeString && s.elems[0].kind != shapeFixed {
+		return shape{}, fmt.Errorf("dictionary of %s: %w", args, errShape)
 	}
 	return s, err
 }

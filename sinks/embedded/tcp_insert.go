@@ -375,6 +375,9 @@ func withoutDictionaries(typ string) string {
 		switch text := typ[t.start:t.end]; {
 		case t.kind == tokenWord && text == "LowCardinality":
 			bracket := l.next()
+			if typ[bracket.start:bracket.end] != "(" {
+				continue // the name of a tuple's element
+			}
 			b.WriteString(typ[from:t.start])
 			from = bracket.end
 			open = append(open, bracket.depth)
