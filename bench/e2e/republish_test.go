@@ -24,11 +24,7 @@ import (
 // 25 % with one order, 15 % with six. Broker, engine and command are processes of their own on this machine.
 func BenchmarkRepublish(b *testing.B) {
 	customers := 1_000_000
-	if n := os.Getenv("ZYKLUS_BENCH_CUSTOMERS"); n != "" {
-		if _, err := fmt.Sscan(n, &customers); err != nil {
-			b.Fatal(err)
-		}
-	}
+	setting(b, "ZYKLUS_BENCH_CUSTOMERS", &customers)
 	zyklus := build(b)
 	broker := part(b, zyklus, "embedded", "broker", "--listen", "127.0.0.1:0", "--data-dir", b.TempDir())
 	engine := part(b, zyklus, "embedded", "clickhouse", "--listen", "127.0.0.1:0", "--data-dir", b.TempDir())
@@ -112,9 +108,12 @@ func fillChangelog(b *testing.B, o kafka.Options, customers int) (bytes int64) {
 	return bytes
 }
 
+// lived is when they did.
+var lived = time.Date(2024, 3, 1, 0, 0, 0, 0, time.UTC)
+
 // live lets a customer do what its number says.
 func live(task *pipeline.Task, i int) {
-	at := time.Date(2024, 3, 1, 0, 0, 0, 0, time.UTC).UnixMilli()
+	at := lived.UnixMilli()
 	e := pipeline.Event{Kind: pipeline.KindPageViewed, At: at, ID: uint64(i) * 16, Customer: fmt.Appendf(nil, "c%08d", i), Known: i%5 < 2}
 	task.Process(&e, e.At)
 	orders := 0
