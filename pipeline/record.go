@@ -257,8 +257,8 @@ func (c *Customer) load(f *Fold, h *header, open []openEvent, e *Event) error {
 	if err := c.foldOpen(f, open[:until(open, h.liveAsOf)], e, h.fired); err != nil {
 		return err
 	}
-	if h.fired {
-		c.advance(f, h.liveAsOf, true)
+	if h.fired { // at its last instant too, unless that is an event's to which time had not come
+		c.advance(f, h.liveAsOf, h.deadline > h.liveAsOf)
 	}
 	c.next, c.timed = h.deadline, h.deadline > c.AsOf
 	return nil
