@@ -394,8 +394,14 @@ func TestEmbeddedNative(t *testing.T) {
 	dir := t.TempDir()
 	p := start(t, nil, "run", "--set", "kafka.embedded=true", "--set", "kafka.listen=127.0.0.1:0", "--set", "kafka.data="+filepath.Join(dir, "kafka"),
 		"--set", "clickhouse.embedded=true", "--set", "clickhouse.protocol=native", "--set", "clickhouse.listen=127.0.0.1:0",
-		"--set", "clickhouse.data="+filepath.Join(dir, "clickhouse"), "--http-addr", "127.0.0.1:0", "--for", "3s")
-	code := p.wait(time.Minute)
+		"--set", "clickhouse.data="+filepath.Join(dir, "clickhouse"), "--http-addr", "127.0.0.1:0")
+	eventually(t, time.Minute, "it runs", func() error {
+		if !regexp.MustCompile(`msg\W+running`).MatchString(p.log.String()) {
+			return p.alive()
+		}
+		return nil
+	})
+	code := p.stop(20 * time.Second)
 	native := regexp.MustCompile(`embedded clickhouse started.*native\W+([0-9.:]+)`).FindStringSubmatch(p.log.String())
 	if code != 0 || native == nil || !regexp.MustCompile(`msg\W+running.*clickhouse\W+`+regexp.QuoteMeta(native[1])).MatchString(p.log.String()) {
 		t.Errorf("exit %d\n%s", code, p.log.String())
