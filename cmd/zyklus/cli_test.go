@@ -183,10 +183,8 @@ lifecycles: [role6]
 func TestNothingListens(t *testing.T) {
 	csv := file(t, "orders.csv", "customer_id,date,quantity,value\n1,1997-01-01,1,2.00\n")
 	kafka, clickhouse := nobody(t), nobody(t)
-	for _, command := range []string{"run", "migrate"} {
-		fails(t, 1, problem("no ClickHouse at "+clickhouse, "connection refused", "is it running"),
-			command, "--brokers", kafka, "--clickhouse-addr", clickhouse, "--set", "clickhouse.protocol=http", "--http-addr", "127.0.0.1:0")
-	}
+	fails(t, 1, problem("no ClickHouse at "+clickhouse, "connection refused", "is it running"),
+		"migrate", "--brokers", kafka, "--clickhouse-addr", clickhouse, "--set", "clickhouse.protocol=http")
 	fails(t, 1, problem("no kafka broker answers at "+kafka, "check address"), "load", csv, "--preset", "cdnow", "--clock", "events", "--brokers", kafka)
 	fails(t, 1, problem("no kafka broker answers at "+kafka, "check address"), "simulate", "--customers", "10", "--brokers", kafka)
 
@@ -275,7 +273,10 @@ func TestNotPrepared(t *testing.T) {
 	})
 	t.Run("no broker", func(t *testing.T) {
 		at := nobody(t)
-		fails(t, 1, problem("no kafka broker answers at "+at, "check address"), "run", "--config", d.config, "--brokers", at)
+		p := start(t, nil, "run", "--config", d.config, "--brokers", at)
+		p.awaitNotReady(30*time.Second, "waiting for kafka: no kafka broker answers at "+at+": check address", "without brokers")
+		p.stopsWhileWaiting("without brokers")
+		none(t, d, "checkpoints of a pipeline that never ran", "SELECT * FROM v_checkpoints")
 		fails(t, 1, problem("no kafka broker answers at "+at, "check address"), "migrate", "--config", d.config, "--brokers", at, "--set", "clickhouse.database=fresh")
 		if lines, err := d.queryIn("default", "SHOW DATABASES LIKE 'fresh'"); err != nil || lines != nil {
 			t.Errorf("a database was created: %v %v", lines, err)
@@ -393,8 +394,14 @@ func TestEmbeddedNative(t *testing.T) {
 	dir := t.TempDir()
 	p := start(t, nil, "run", "--set", "kafka.embedded=true", "--set", "kafka.listen=127.0.0.1:0", "--set", "kafka.data="+filepath.Join(dir, "kafka"),
 		"--set", "clickhouse.embedded=true", "--set", "clickhouse.protocol=native", "--set", "clickhouse.listen=127.0.0.1:0",
-		"--set", "clickhouse.data="+filepath.Join(dir, "clickhouse"), "--http-addr", "127.0.0.1:0", "--for", "3s")
-	code := p.wait(time.Minute)
+		"--set", "clickhouse.data="+filepath.Join(dir, "clickhouse"), "--http-addr", "127.0.0.1:0")
+	eventually(t, time.Minute, "it runs", func() error {
+		if !regexp.MustCompile(`msg\W+running`).MatchString(p.log.String()) {
+			return p.alive()
+		}
+		return nil
+	})
+	code := p.stop(20 * time.Second)
 	native := regexp.MustCompile(`embedded clickhouse started.*native\W+([0-9.:]+)`).FindStringSubmatch(p.log.String())
 	if code != 0 || native == nil || !regexp.MustCompile(`msg\W+running.*clickhouse\W+`+regexp.QuoteMeta(native[1])).MatchString(p.log.String()) {
 		t.Errorf("exit %d\n%s", code, p.log.String())

@@ -119,7 +119,7 @@ func (o *demoOptions) run(ctx context.Context, out io.Writer) (err error) {
 	if err := migrate(ctx, d.cfg, d.log, func(string) {}); err != nil {
 		return err
 	}
-	if d.service, err = newService(ctx, d.cfg, d.log); err != nil {
+	if d.service, err = newService(d.cfg, d.log); err != nil {
 		return err
 	}
 	d.announce()

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"slices"
 	"strings"
 
@@ -16,14 +15,15 @@ import (
 )
 
 // newRekeying returns a Runner for each source that is re-keyed; none if the main job reads its one source itself.
-func newRekeying(ctx context.Context, cfg *config.Config, log *slog.Logger, metrics prometheus.Registerer) (runners []*kafka.Runner, err error) {
+func (s *service) newRekeying(ctx context.Context) (runners []*kafka.Runner, err error) {
+	cfg := s.cfg
 	if !cfg.Rekeyed() {
 		return nil, nil
 	}
-	events := kafkaOptions(cfg)
+	events := s.patient(kafkaOptions(cfg))
 	topics := []string{events.Topic}
-	for _, s := range cfg.Inputs() {
-		topics = append(topics, s.Topic)
+	for _, source := range cfg.Inputs() {
+		topics = append(topics, source.Topic)
 	}
 	partitions, err := kafka.CountPartitions(ctx, events, topics...)
 	if err != nil {
@@ -32,20 +32,20 @@ func newRekeying(ctx context.Context, cfg *config.Config, log *slog.Logger, metr
 	options := pipeline.RekeyOptions{Topic: events.Topic, Partitions: partitions[events.Topic]}
 	delete(partitions, events.Topic)
 	options.Set = pipeline.NewChannelSet(partitions)
-	for _, s := range cfg.Inputs() {
+	for _, source := range cfg.Inputs() {
 		o := options
-		o.Skew, o.WallClock, o.Held = s.Skew, s.Clock == "wall", s.Required
+		o.Skew, o.WallClock, o.Held = source.Skew, source.Clock == "wall", source.Required
 		deps := kafka.Deps{
-			Log: log.With("stage", "rekey"), Crash: crashPoint(),
-			Registerer: prometheus.WrapRegistererWith(prometheus.Labels{"input": s.Topic}, metrics),
+			Log: s.log.With("stage", "rekey"), Crash: crashPoint(),
+			Registerer: prometheus.WrapRegistererWith(prometheus.Labels{"input": source.Topic}, s.metrics),
 			NewTask: func(topic string, partition int32) kafka.Task {
 				return pipeline.NewRekeyer(o, topic, partition)
 			},
 		}
-		if deps.NewDecoder, err = decoders(cfg, &s); err != nil {
+		if deps.NewDecoder, err = decoders(cfg, &source); err != nil {
 			return nil, err
 		}
-		r, err := kafka.New(rekeyOptions(cfg, &s), deps)
+		r, err := kafka.New(s.patient(rekeyOptions(cfg, &source)), deps)
 		if err != nil {
 			return nil, err
 		}
@@ -104,9 +104,9 @@ func ofStage(o kafka.Options, err error) error {
 }
 
 // checkTopics reports what is missing of the topics of all stages.
-func checkTopics(ctx context.Context, cfg *config.Config) error {
-	for _, o := range stages(cfg) {
-		if err := kafka.CheckTopics(ctx, o); err != nil {
+func (s *service) checkTopics(ctx context.Context) error {
+	for _, o := range stages(s.cfg) {
+		if err := kafka.CheckTopics(ctx, s.patient(o)); err != nil {
 			return ofStage(o, err)
 		}
 	}

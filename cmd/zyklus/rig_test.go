@@ -162,10 +162,21 @@ func (r *rig) control(name string, at time.Time) deployment {
 	return d
 }
 
-// http returns where a running pipeline serves its health, as its log says.
+// served returns where a running pipeline serves its health and metrics, as its log says.
 func (p *process) served() string {
 	p.t.Helper()
-	find, url := regexp.MustCompile(`msg=running .*http=(http://\S+)`), ""
+	return p.serves(`msg=running .*http=(http://\S+)`)
+}
+
+// health returns where a pipeline serves its health, which may still wait for what it needs to run.
+func (p *process) health() string {
+	p.t.Helper()
+	return p.serves(`http=(http://\S+)`)
+}
+
+func (p *process) serves(line string) string {
+	p.t.Helper()
+	find, url := regexp.MustCompile(line), ""
 	eventually(p.t, time.Minute, "the pipeline's log says where it serves its health", func() error {
 		if m := find.FindStringSubmatch(p.log.String()); m != nil {
 			url = m[1]
@@ -217,7 +228,7 @@ func (p *process) awaitReady(within time.Duration, when string) {
 // awaitNotReady waits until /readyz is 503 with a reason that names what is missing.
 func (p *process) awaitNotReady(within time.Duration, names, when string) {
 	p.t.Helper()
-	url := p.served()
+	url := p.health()
 	eventually(p.t, within, when+": /readyz is 503 and names "+names, func() error {
 		_ = p.alive()
 		if code, reason := readiness(url); code != http.StatusServiceUnavailable || !strings.Contains(reason, names) {

@@ -57,6 +57,11 @@ Certificates, the token_file of oauthbearer and Kafka's secrets in files are rea
 Topics and tables must exist: run ` + "`zyklus migrate`" + ` first. With kafka.embedded and clickhouse.embedded
 both run inside this command and are created as needed.
 
+A server that is away is waited for, at the start, too, and the log names its address and the error; what is wrong for
+good (a password, a certificate, a schema that is not migrated) ends the command. While ClickHouse is away, timers,
+checkpoints and outputs go on, and rows wait; only a partition without any checkpoint yet waits, too. On http.addr
+/healthz answers from the beginning, and /readyz says what is missing.
+
 SIGTERM or Ctrl-C stops gracefully: a last checkpoint, the last rows, then exit 0. After a crash the next start
 goes on where the last checkpoint ended; nothing is lost or counted twice.`,
 	}
@@ -92,12 +97,10 @@ func run(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 			return err
 		}
 	}
-	s, err := newService(ctx, cfg, log)
+	s, err := newService(cfg, log)
 	if err != nil {
 		return err
 	}
-	log.Info("running", "version", versionText(), "brokers", cfg.Kafka.Brokers, "sources", sourceTopics(cfg), "group", cfg.Group,
-		"clickhouse", cfg.ClickHouse.Addrs, "database", cfg.ClickHouse.Database, "http", s.url())
 	begin := time.Now()
 	if err := s.run(ctx); err != nil {
 		return err

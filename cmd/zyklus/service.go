@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -33,38 +34,36 @@ type service struct {
 	copies  []*kafka.Projector // of dead letters and alerts
 	http    net.Listener
 
+	started atomic.Bool           // all stages are there
+	away    atomic.Pointer[error] // why no broker answers to a start; nil if none is waited for
+
 	restoring *restoreBar // nil if standard error is no terminal
 }
 
-// newService connects and checks everything that must be there, so that what is wrong is said before anything runs.
-func newService(ctx context.Context, cfg *config.Config, log *slog.Logger) (*service, error) {
+// newService makes everything that needs no server, so that what is wrong with the configuration is said before anything
+// runs.
+func newService(cfg *config.Config, log *slog.Logger) (*service, error) {
 	s := &service{cfg: cfg, log: log, metrics: prometheus.NewRegistry()}
 	for _, line := range exposures(cfg) {
 		log.Warn(line)
 	}
-	if err := s.prepare(ctx); err != nil {
+	if err := s.prepare(); err != nil {
 		s.close()
 		return nil, err
 	}
 	return s, nil
 }
 
-func (s *service) prepare(ctx context.Context) (err error) {
+func (s *service) prepare() (err error) {
 	cfg, log := s.cfg, s.log
 	s.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if s.job, err = newJob(cfg); err != nil {
 		return err
 	}
-	if s.client, err = clickhouse.Open(ctx, clickhouseOptions(cfg), log, s.metrics); err != nil {
+	if s.client, err = clickhouse.New(clickhouseOptions(cfg), log, s.metrics); err != nil {
 		return err
 	}
-	if err = s.client.Check(ctx, schema(s.job, cfg.Currency)); err != nil {
-		return err
-	}
-	if err = checkTopics(ctx, cfg); err != nil {
-		return err
-	}
-	s.writer = clickhouse.NewWriter(s.client)
+	s.writer = clickhouse.NewWaitingWriter(s.client, schema(s.job, cfg.Currency))
 	deps, err := kafkaDeps(cfg, s.job, s.writer, log)
 	if err != nil {
 		return err
@@ -73,10 +72,7 @@ func (s *service) prepare(ctx context.Context) (err error) {
 	if bar := newRestoreBar(); bar != nil {
 		deps.Restoring, s.restoring = bar.report, bar
 	}
-	if s.runner, err = kafka.New(kafkaOptions(cfg), deps); err != nil {
-		return err
-	}
-	if s.rekeys, err = newRekeying(ctx, cfg, log, s.metrics); err != nil {
+	if s.runner, err = kafka.New(s.patient(kafkaOptions(cfg)), deps); err != nil {
 		return err
 	}
 	letters, err := kafka.DeadLetters(kafkaOptions(cfg), s.writer, log)
@@ -92,15 +88,68 @@ func (s *service) prepare(ctx context.Context) (err error) {
 	return err
 }
 
-// run works until ctx ends, and then stops in order: checkpoints, last rows, connections.
+// run serves health and metrics, and works until ctx ends.
 func (s *service) run(ctx context.Context) error {
 	defer s.close()
+	working, stop := context.WithCancel(ctx)
+	defer stop()
+	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopServing()
+	server := pool.New().WithErrors()
+	server.Go(func() error {
+		defer stop() // nobody could be told any more what is missing
+		return httpserver.Serve(serving, s.http, httpserver.Options{Ready: s.ready, Metrics: s.metrics, Log: s.log})
+	})
+	s.log.Info("serving health and metrics", "http", s.url())
+	err := s.work(working)
+	stopServing()
+	err = errors.Join(err, server.Wait())
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// work waits for servers that are away, goes on without ClickHouse, and stops in order: checkpoints, last rows. What is
+// wrong with a server, and will not pass, ends it before anything runs, or once a server that was away says so.
+func (s *service) work(ctx context.Context) error {
+	if err := s.writer.Meet(ctx); err != nil && !clickhouse.Away(err) {
+		return err
+	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	// The writer outlives the runner: stopping partitions still write their last rows.
-	writerCtx, stopWriter := context.WithCancel(context.WithoutCancel(ctx))
+	writing, stopWriter := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWriter()
 	writer := pool.New().WithErrors()
-	writer.Go(func() error { return s.writer.Run(writerCtx) })
+	writer.Go(func() error {
+		defer stop() // of no use without ClickHouse: it is wrong, not away
+		return s.writer.Run(writing)
+	})
+	err := s.runStages(ctx)
+	stopWriter()
+	if werr := writer.Wait(); !errors.Is(werr, context.Canceled) {
+		err = errors.Join(err, werr)
+	}
+	return err
+}
 
+// runStages runs everything that lives on Kafka, once brokers answer.
+func (s *service) runStages(ctx context.Context) (err error) {
+	err = s.checkTopics(ctx)
+	if err == nil {
+		s.rekeys, err = s.newRekeying(ctx)
+	}
+	switch {
+	case ctx.Err() != nil:
+		return nil
+	case err != nil:
+		return err
+	}
+	s.started.Store(true)
+	cfg := s.cfg
+	s.log.Info("running", "version", versionText(), "brokers", cfg.Kafka.Brokers, "sources", sourceTopics(cfg), "group", cfg.Group,
+		"clickhouse", cfg.ClickHouse.Addrs, "database", cfg.ClickHouse.Database, "http", s.url())
 	loops := pool.New().WithContext(ctx).WithCancelOnError().WithFirstError()
 	loops.Go(s.runner.Run)
 	for _, r := range s.rekeys {
@@ -109,22 +158,31 @@ func (s *service) run(ctx context.Context) error {
 	for _, p := range s.copies {
 		loops.Go(p.Run)
 	}
-	loops.Go(func(ctx context.Context) error {
-		return httpserver.Serve(ctx, s.http, httpserver.Options{Ready: s.ready, Metrics: s.metrics, Log: s.log})
-	})
-	err := loops.Wait()
-	stopWriter()
-	if werr := writer.Wait(); !errors.Is(werr, context.Canceled) {
-		err = errors.Join(err, werr)
+	return loops.Wait()
+}
+
+// patient makes options wait for brokers that are away.
+func (s *service) patient(o kafka.Options) kafka.Options {
+	o.Waiting = func(why error) {
+		switch {
+		case why != nil:
+			s.away.Store(&why)
+			s.log.Warn("waiting for kafka", "error", why)
+		case s.away.Swap(nil) != nil:
+			s.log.Info("kafka answers")
+		}
 	}
-	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
-		return nil
-	}
-	return err
+	return o
 }
 
 // ready reports what is missing until all stages work.
 func (s *service) ready() error {
+	if why := s.away.Load(); why != nil {
+		return errors.Join(fmt.Errorf("waiting for kafka: %w", *why), s.writer.Healthy())
+	}
+	if !s.started.Load() {
+		return errors.New("starting")
+	}
 	for _, r := range s.rekeys {
 		if err := r.Ready(); err != nil {
 			return fmt.Errorf("re-keying: %w", err)

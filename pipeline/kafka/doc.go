@@ -37,7 +37,8 @@
 //     what was fetched already. Other partitions wait for a stuck one a tenth of a second, once.
 //   - Credentials and rights that the brokers refuse end the Runner, at the start and later: trying again would lock
 //     accounts and hide the mistake. A broker that is away, or a certificate that does not hold, is waited for once the
-//     Runner has started. What is said about either is decided in explain.
+//     Runner has started; at the start the former is, if Options.Waiting is set, and the latter is an error. Which is which,
+//     and what is said about either, is decided in explain.
 //   - Topics are created by EnsureTopics alone. What they should be stands once, in Options.wanted, for creating and
 //     for checking.
 //

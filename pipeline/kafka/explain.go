@@ -14,7 +14,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 )
 
-// explain says in one line what to check about an error that concerns the cluster as a whole.
+// explain says in one line what to check about an error that concerns the cluster as a whole. It is the one place that
+// decides whether that may pass on its own, as an awayError.
 func (o *Options) explain(err error) error {
 	var own *credentialsError
 	if errors.As(err, &own) {
@@ -24,8 +25,14 @@ func (o *Options) explain(err error) error {
 	if advice := o.advice(err); advice != "" {
 		return fmt.Errorf("kafka at %s %s: %w", where, advice, lineError{err})
 	}
-	return fmt.Errorf("no kafka broker answers at %s: check address, network and whether it is up: %w", where, lineError{err})
+	return &awayError{fmt.Errorf("no kafka broker answers at %s: check address, network and whether it is up: %w", where, lineError{err})}
 }
+
+// awayError says that no broker answers, which may pass on its own.
+type awayError struct{ err error }
+
+func (e *awayError) Error() string { return e.err.Error() }
+func (e *awayError) Unwrap() error { return e.err }
 
 // ofConnection reports whether an error is of a connection: explain says more than its text.
 func (o *Options) ofConnection(err error) bool {

@@ -50,6 +50,11 @@ type Options struct {
 
 	Security Security // TLS and SASL; default: neither
 
+	// Waiting makes the first contact wait for brokers that are away: it is told why, each time that they have been asked in
+	// vain, and nil once they have answered. It may be called by several goroutines. Without it, that no broker answers is an
+	// error.
+	Waiting func(why error)
+
 	// Client is added to the options of every client, last, for tests.
 	Client []kgo.Opt
 }

@@ -31,7 +31,7 @@ type Deps struct {
 	Registerer prometheus.Registerer // default: no metrics
 	// Job names lifecycles and phases in metrics. Without it there are none by phase.
 	Job *pipeline.Job
-	// Healthy reports why the Sink does not take rows now, nil if it does. Ready asks it. It may be nil.
+	// Healthy reports why the Sink does not take rows now, nil if it does. Ready asks it. Default: it always does.
 	Healthy func() error
 	// Restoring is told, by several goroutines, how many records of a partition's changelog have been restored. Without
 	// it, log lines tell. It may be nil.
@@ -58,6 +58,9 @@ func (d *Deps) complete() error {
 	}
 	if d.Sink == nil {
 		d.Sink = noSink{}
+	}
+	if d.Healthy == nil {
+		d.Healthy = func() error { return nil }
 	}
 	if d.Now == nil {
 		d.Now = time.Now
@@ -123,7 +126,8 @@ func New(o Options, d Deps) (*Runner, error) {
 
 // Run works until ctx ends and then stops in order: a last checkpoint of each partition, a bounded time for the Sink,
 // leaving the group; it returns nil. It returns an error at once if CheckTopics does, and later if something fails
-// that trying again cannot mend. A broker or Sink that is away is waited for. Run may be called once.
+// that trying again cannot mend. A broker or Sink that is away is waited for; brokers that are away at the start only with
+// Options.Waiting. Run may be called once.
 func (r *Runner) Run(ctx context.Context) error {
 	err := r.prepare(ctx)
 	switch {
@@ -362,17 +366,14 @@ func (r *Runner) Ready() error {
 		return fmt.Errorf("not a member of group %s yet", r.o.Group)
 	}
 	for _, s := range sessions {
-		if s.phase.Load() != phaseRunning {
-			return fmt.Errorf("partition %d is %s", s.partition, s.state())
+		if err := s.notRunning(); err != nil {
+			return err
 		}
 	}
 	if age := time.Since(time.Unix(0, r.answered.Load())); len(sessions) > 0 && age > answerAge {
 		return errors.New("no broker has answered for a while")
 	}
-	if r.d.Healthy != nil {
-		return r.d.Healthy()
-	}
-	return nil
+	return r.d.Healthy()
 }
 
 // snapshot returns the sessions, by partition.

@@ -73,6 +73,18 @@ func (s *session) in(phase int32) { s.phase.Store(phase) }
 // state returns the name of the session's phase.
 func (s *session) state() string { return phaseNames[s.phase.Load()] }
 
+// notRunning says what the partition is doing instead, nil if it runs.
+func (s *session) notRunning() error {
+	phase := s.phase.Load()
+	if phase == phaseRunning {
+		return nil
+	}
+	if why := s.r.d.Healthy(); phase == phaseComparing && why != nil {
+		return fmt.Errorf("partition %d waits for the database: %w", s.partition, why)
+	}
+	return fmt.Errorf("partition %d is %s", s.partition, s.state())
+}
+
 // run makes attempts until the session ends. An error that no attempt can mend ends the Runner.
 func (s *session) run() {
 	defer close(s.done)

@@ -131,18 +131,38 @@ func firstErr(topics []TopicState) error {
 	return nil
 }
 
-// withAdmin runs do with a client that has reached a broker.
+// withAdmin runs do with a client that has reached a broker. If it is to wait for one, do must be such that it can be run
+// again.
 func (o *Options) withAdmin(ctx context.Context, do func(*kadm.Client) error) error {
 	if err := o.Validate(); err != nil {
 		return err
 	}
+	if o.Waiting == nil {
+		return o.withAdminOnce(ctx, do)
+	}
+	for pause := (backoff{}); ; pause.wait(ctx) {
+		err := o.withAdminOnce(ctx, do)
+		_, away := errors.AsType[*awayError](err)
+		switch {
+		case ctx.Err() != nil:
+			return err
+		case !away:
+			o.Waiting(nil)
+			return err
+		}
+		o.Waiting(err)
+	}
+}
+
+func (o *Options) withAdminOnce(ctx context.Context, do func(*kadm.Client) error) error {
 	// Nothing is logged: what goes wrong here is returned.
 	cl, err := o.newClient("check", slog.New(slog.DiscardHandler), kgo.RequestRetries(3))
 	if err != nil {
 		return err
 	}
 	defer cl.Close()
-	ping, cancel := context.WithTimeout(ctx, 10*time.Second)
+	// Brokers are tried one after the other: time to find all but the last away.
+	ping, cancel := context.WithTimeout(ctx, time.Duration(len(o.Brokers))*dialTimeout+answerTimeout)
 	defer cancel()
 	if err := cl.Ping(ping); err != nil {
 		return o.explain(err)

@@ -1,8 +1,10 @@
 package kafka
 
 import (
+	"context"
 	"fmt"
 	"maps"
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -52,6 +54,41 @@ func TestCheckTopicsWithoutRights(t *testing.T) {
 	o := Options{Brokers: cluster.ListenAddrs(), Group: "g", Topic: "events", Client: []kgo.Opt{kgo.MetadataMinAge(20 * time.Millisecond)}}
 	if err := CheckTopics(t.Context(), o); err == nil || !strings.Contains(err.Error(), "denies this client a right; needed are topics: describe and read events") {
 		t.Fatalf("got %v", err)
+	}
+}
+
+// TestWaitForBrokers: whoever waits is told why, and that they have come. What is wrong then is an error all the same, and
+// the wait ends with its context.
+func TestWaitForBrokers(t *testing.T) {
+	t.Parallel()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	must(t, listener.Close())
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var told []error
+	come := func(why error) {
+		if told = append(told, why); len(told) == 3 {
+			cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.Ports(listener.Addr().(*net.TCPAddr).Port), kfake.SeedTopics(1, "events"))
+			must(t, err)
+			t.Cleanup(cluster.Close)
+		}
+	}
+	o := Options{Brokers: []string{listener.Addr().String()}, Group: "g", Topic: "events", Waiting: func(why error) {
+		told = append(told, why)
+		cancel()
+	}}
+	away := "no kafka broker answers at " + o.Brokers[0]
+	wantLine(t, CheckTopics(ctx, o), away)
+	wantLine(t, told[0], away)
+
+	told, o.Waiting = nil, come
+	wantLine(t, CheckTopics(t.Context(), o), "changelog topic zyklus-g-changelog does not exist")
+	if n := len(told); n < 4 || told[n-1] != nil {
+		t.Fatalf("told %v", told)
+	}
+	for _, why := range told[:len(told)-1] {
+		wantLine(t, why, away)
 	}
 }
 

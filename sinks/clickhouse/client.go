@@ -19,9 +19,9 @@ type Client struct {
 	metrics *metrics
 }
 
-// Open connects and asks the server for its version, once: an error says in one line what to do. It does not need the
-// database to exist. The metrics are registered with reg; a nil reg keeps them unregistered.
-func Open(ctx context.Context, opts Options, log *slog.Logger, reg prometheus.Registerer) (*Client, error) {
+// New returns a Client that connects once it is used: only the options can be wrong. The metrics are registered with reg;
+// a nil reg keeps them unregistered.
+func New(opts Options, log *slog.Logger, reg prometheus.Registerer) (*Client, error) {
 	if err := opts.Validate(); err != nil {
 		return nil, err
 	}
@@ -31,16 +31,31 @@ func Open(ctx context.Context, opts Options, log *slog.Logger, reg prometheus.Re
 		return nil, c.explain(err)
 	}
 	c.conn = conn
-	if err := c.Ping(ctx); err != nil {
-		return nil, joinClose(err, conn.Close)
-	}
-	if err := c.checkVersion(); err != nil {
-		return nil, joinClose(err, conn.Close)
-	}
 	if err := c.metrics.register(reg); err != nil {
 		return nil, joinClose(err, conn.Close)
 	}
 	return c, nil
+}
+
+// Open is New, and asks the server for its version, once: an error says in one line what to do. It does not need the
+// database to exist.
+func Open(ctx context.Context, opts Options, log *slog.Logger, reg prometheus.Registerer) (*Client, error) {
+	c, err := New(opts, log, reg)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.reach(ctx); err != nil {
+		return nil, joinClose(err, c.conn.Close)
+	}
+	return c, nil
+}
+
+// reach makes sure that a server answers, and that it is new enough.
+func (c *Client) reach(ctx context.Context) error {
+	if err := c.Ping(ctx); err != nil {
+		return err
+	}
+	return c.checkVersion()
 }
 
 // Ping asks the server for an answer.

@@ -29,6 +29,10 @@ func openError(t *testing.T, o Options, want ...string) {
 			t.Errorf("%q lacks %q", err, part)
 		}
 	}
+	away := strings.Contains(err.Error(), "does not answer in time") || strings.Contains(err.Error(), "closes the connection")
+	if Away(err) != away {
+		t.Errorf("%q: that the server is away is %t, want %t", err, !away, away)
+	}
 	if strings.Contains(err.Error(), "\n") || len(err.Error()) > 400 || o.Password != "" && strings.Contains(err.Error(), o.Password) {
 		t.Errorf("no clear line: %q", err)
 	}

@@ -3,7 +3,8 @@
 //	Open      one Client per process: connections, metrics, clear errors
 //	Migrate   database, tables, columns, comments and views, all derived from the declared pipeline.Tables
 //	Check     what of that is missing; the pipeline refuses to start until `zyklus migrate` has run
-//	Writer    pipeline.Sink: many partitions Write, one goroutine (Run) inserts what waits together
+//	Writer    pipeline.Sink: many partitions Write, one goroutine (Run) inserts what waits together; a waiting one
+//	          lets the pipeline start while the server is away, and checks before the first row
 //
 // Nothing here is lost and nothing is counted twice: every table is a ReplacingMergeTree by the row's version, so an
 // insert whose outcome is unknown is simply made again. Write therefore returns only when its rows are stored or its

@@ -77,6 +77,13 @@ func newRunning(t testing.TB, c *Client, prepare func(*Writer)) *Writer {
 	t.Helper()
 	w := NewWriter(c)
 	prepare(w)
+	run(t, w)
+	return w
+}
+
+// run runs a Writer until the test ends.
+func run(t testing.TB, w *Writer) {
+	t.Helper()
 	w.inserts.sleep = func(ctx context.Context, _ time.Duration) error { return sleep(ctx, 5*time.Millisecond) }
 	w.queries.sleep = w.inserts.sleep
 	ctx, cancel := context.WithCancel(context.Background())
@@ -87,7 +94,6 @@ func newRunning(t testing.TB, c *Client, prepare func(*Writer)) *Writer {
 		}
 	})
 	t.Cleanup(func() { cancel(); wg.Wait() })
-	return w
 }
 
 // value runs a query with one row and returns it as text.

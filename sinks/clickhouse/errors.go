@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -28,6 +29,17 @@ const (
 	classUnknown class = "unknown"
 )
 
+// Away reports whether an error says that the server cannot be asked now, which may pass on its own: it is down, starting,
+// overloaded or out of reach. Of a name that nobody knows that holds, too: names of services come and go with them. Any
+// other error needs a person.
+func Away(err error) bool {
+	if err == nil {
+		return false
+	}
+	c := classify(err)
+	return c == classNetwork || c == classOverload
+}
+
 // classify is the one place that decides whether an error may pass on its own.
 func classify(err error) class {
 	var exception *ch.Exception
@@ -36,6 +48,7 @@ func classify(err error) class {
 	}
 	var status *ch.HTTPError
 	var op *ch.OpError
+	var own *credentialsError
 	var netErr net.Error
 	switch {
 	case errors.As(err, &status):
@@ -46,6 +59,8 @@ func classify(err error) class {
 		return classStop // the driver cannot convert a column: the table's types are not the declared ones
 	case errors.Is(err, ch.ErrAcquireConnTimeout), errors.Is(err, context.DeadlineExceeded):
 		return classNetwork // the attempt took too long; the insert may have happened
+	case errors.As(err, &own), mismatched(err):
+		return classStop // certificate, port, protocol or TLS are not as configured
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.EPIPE),
 		errors.Is(err, syscall.ECONNRESET), errors.As(err, &netErr), errors.Is(err, net.ErrClosed):
 		return classNetwork // refused, reset or closed: a restart or a cut cable
@@ -164,19 +179,45 @@ func fullDisk(message string) string {
 	return fmt.Sprintf("ClickHouse is out of disk space: free some; waiting (%s)", message)
 }
 
-// nativePort is what a server answers to HTTP on its native port.
-const nativePort = "is for clickhouse-client program"
+// Parts of errors of connections whose two ends do not speak the same way or do not trust each other.
+const (
+	nativePort  = "is for clickhouse-client program" // what a server answers to HTTP on its native port
+	otherPacket = "unexpected packet"                // of another protocol than the native one, or TLS
+	otherHTTP   = "malformed HTTP"                   // another protocol than HTTP, or TLS
+	noTLS       = "first record does not look like"
+	noHTTPS     = "HTTP response to HTTPS"
+	distrust    = "x509: "
+	alert       = "remote error: tls: "
+	anyTLS      = "tls: "
+)
+
+// mismatched reports whether an error is one of those.
+func mismatched(err error) bool {
+	text := bare(err).Error()
+	return slices.ContainsFunc([]string{nativePort, otherPacket, otherHTTP, noTLS, noHTTPS, distrust, alert, anyTLS},
+		func(part string) bool { return strings.Contains(text, part) })
+}
+
+// bare returns what an error of the driver says by itself: without our own words, and without the URL of HTTP, which is a
+// page long.
+func bare(err error) error {
+	if known, ok := errors.AsType[*problem](err); ok {
+		err = known.cause
+	}
+	if urlErr, ok := errors.AsType[*url.Error](err); ok {
+		return urlErr.Err
+	}
+	return err
+}
 
 func (c *Client) explainTransport(err error) string {
 	where := strings.Join(c.opts.Addrs, ", ")
 	var dns *net.DNSError
 	var status *ch.HTTPError
-	var urlErr *url.Error
 	var own *credentialsError
 	var netErr net.Error
-	if errors.As(err, &urlErr) {
-		err = urlErr.Err // the URL is a page long and says nothing
-	}
+	err = bare(err)
+	says := func(part string) bool { return strings.Contains(err.Error(), part) }
 	switch {
 	case errors.Is(err, errImpostor):
 		return fmt.Sprintf("the server at %s is not ClickHouse: something in front of it answers in its place (a load balancer, a log-in page); waiting", where)
@@ -190,17 +231,17 @@ func (c *Client) explainTransport(err error) string {
 		return fmt.Sprintf("ClickHouse at %s does not answer in time", where)
 	case errors.As(err, &netErr) && netErr.Timeout():
 		return fmt.Sprintf("ClickHouse at %s does not answer in time (is the port right for protocol %s?)", where, c.opts.Protocol)
-	case strings.Contains(err.Error(), nativePort):
+	case says(nativePort):
 		return fmt.Sprintf("the server at %s does not speak protocol %s: native is port 9000, http is port 8123", where, c.opts.Protocol)
-	case strings.Contains(err.Error(), "unexpected packet"), strings.Contains(err.Error(), "malformed HTTP"):
+	case says(otherPacket), says(otherHTTP):
 		return fmt.Sprintf("the server at %s does not speak protocol %s without TLS: native is port 9000, http is port 8123; else set clickhouse.tls.enabled to true", where, c.opts.Protocol)
-	case strings.Contains(err.Error(), "first record does not look like"), strings.Contains(err.Error(), "HTTP response to HTTPS"):
+	case says(noTLS), says(noHTTPS):
 		return fmt.Sprintf("the server at %s does not speak TLS on this port: native is port 9440 and http 8443; else set clickhouse.tls.enabled to false", where)
-	case strings.Contains(err.Error(), "x509: "):
+	case says(distrust):
 		return fmt.Sprintf("the certificate of ClickHouse at %s does not hold (check clickhouse.tls.ca and server_name): %s", where, oneLine(fromTLS(err.Error())))
-	case strings.Contains(err.Error(), "remote error: tls: "):
+	case says(alert):
 		return fmt.Sprintf("ClickHouse at %s ends the TLS handshake (check clickhouse.tls.cert and key): %s", where, oneLine(fromTLS(err.Error())))
-	case strings.Contains(err.Error(), "tls: "):
+	case says(anyTLS):
 		return fmt.Sprintf("no TLS connection to ClickHouse at %s: %s", where, oneLine(fromTLS(err.Error())))
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
 		return fmt.Sprintf("ClickHouse at %s closes the connection (if it does so at once: does the port fit clickhouse.protocol and clickhouse.tls?): %s", where, oneLine(err.Error()))
@@ -213,7 +254,7 @@ func (c *Client) explainTransport(err error) string {
 
 // fromTLS leaves out what the driver was doing when TLS failed.
 func fromTLS(text string) string {
-	for _, begin := range []string{"remote error: tls: ", "tls: ", "x509: "} {
+	for _, begin := range []string{alert, anyTLS, distrust} {
 		if i := strings.Index(text, begin); i >= 0 {
 			return text[i:]
 		}

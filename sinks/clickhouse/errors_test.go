@@ -2,11 +2,14 @@ package clickhouse
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
+	"net/url"
 	"strings"
 	"syscall"
 	"testing"
@@ -33,10 +36,19 @@ func TestClassify(t *testing.T) {
 		{&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}, classNetwork},
 		{context.DeadlineExceeded, classNetwork},
 		{fmt.Errorf("insert: %w", errImpostor), classOverload},
+		{&net.DNSError{Name: "db", IsNotFound: true}, classNetwork},
+		{&url.Error{Op: "Post", URL: "https://db", Err: syscall.ECONNREFUSED}, classNetwork},
+		{&url.Error{Op: "Post", URL: "https://db", Err: &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}}, classStop},
+		{fmt.Errorf("handshake: %w", errors.New("[handshake] unexpected packet [21] from server")), classStop},
+		{fmt.Errorf("dial: %w", &credentialsError{errors.New("ca is gone")}), classStop},
 		{errors.New("?"), classUnknown},
 	} {
 		if got := classify(tc.err); got != tc.want {
 			t.Errorf("%v: got %s, want %s", tc.err, got, tc.want)
+		}
+		away := tc.want == classNetwork || tc.want == classOverload
+		if explained := (&Client{}).explain(tc.err); Away(explained) != away {
+			t.Errorf("%v: away is not %t", explained, away)
 		}
 	}
 }

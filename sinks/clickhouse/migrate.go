@@ -75,11 +75,14 @@ func (c *Client) Migrate(ctx context.Context, s Schema, progress func(step strin
 	return applied, nil
 }
 
-// Check reports what the database lacks of the schema, nil if nothing. Comments and TTLs do not count. A database that a
-// newer version has migrated lacks nothing if that version only added columns and tables; after any other migration of its
-// own it is refused.
+// Check reports what the database lacks of the schema, nil if nothing, or why the server cannot be asked (see Away).
+// Comments and TTLs do not count. A database that a newer version has migrated lacks nothing if that version only added
+// columns and tables; after any other migration of its own it is refused.
 func (c *Client) Check(ctx context.Context, s Schema) error {
 	if err := s.Validate(); err != nil {
+		return err
+	}
+	if err := c.reach(ctx); err != nil {
 		return err
 	}
 	f, err := c.inspect(ctx)

@@ -127,23 +127,26 @@ func (o Options) driver() *ch.Options {
 	}
 	if o.Protocol == HTTP {
 		d.Protocol, d.TransportFunc = ch.HTTP, o.newTransport
+	} else { // without it the driver goes on dialling when its context has ended
+		d.DialContext = func(ctx context.Context, addr string) (net.Conn, error) { return o.dial(ctx, "tcp", addr) }
 	}
 	if o.TLS != nil {
 		d.TLS = &tls.Config{MinVersion: tls.VersionTLS12} // makes the driver say https; dial encrypts
-		if o.Protocol != HTTP {
-			d.DialContext = func(ctx context.Context, addr string) (net.Conn, error) { return o.dial(ctx, "tcp", addr) }
-		}
 	}
 	return d
 }
 
-// dial opens one encrypted connection, handshake included.
+// dial opens one connection, with the handshake of TLS if it is to be encrypted.
 func (o *Options) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	plain := &net.Dialer{Timeout: o.DialTimeout}
+	if o.TLS == nil {
+		return plain.DialContext(ctx, network, addr)
+	}
 	config, err := o.TLS()
 	if err != nil {
 		return nil, &credentialsError{err}
 	}
-	d := tls.Dialer{NetDialer: &net.Dialer{Timeout: o.DialTimeout}, Config: config}
+	d := tls.Dialer{NetDialer: plain, Config: config}
 	return d.DialContext(ctx, network, addr)
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -165,4 +166,73 @@ func testWriteEnds(t *testing.T, o Options) {
 	time.Sleep(20 * time.Millisecond)
 	stop()
 	wg.Wait()
+}
+
+// TestEngineServerComesLate: a Writer whose server was away at the start checks the schema before it writes, and what has
+// waited is written. A server that lacks something ends it before.
+func TestEngineServerComesLate(t *testing.T) {
+	overBoth(t, func(t *testing.T, o Options) {
+		direct := migrated(t, o, testSchema())
+		line := newProxy(t, o.Addrs[0])
+		o.Addrs = []string{line.addr()}
+		late := func() *Writer {
+			t.Helper()
+			c, err := New(o, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = c.Close() })
+			line.cut()
+			w := NewWaitingWriter(c, testSchema())
+			if err := w.Meet(context.Background()); !Away(err) {
+				t.Errorf("nobody answers, and it is not away: %v", err)
+			}
+			if w.Healthy() == nil {
+				t.Error("healthy though nobody has answered")
+			}
+			return w
+		}
+
+		w := late()
+		run(t, w)
+		eventually(t, "tried again", func() bool { return counted(t, w.client.metrics.retries.WithLabelValues(string(classNetwork))) > 2 })
+		var wg conc.WaitGroup
+		wg.Go(func() { write(t, w, customers(0, 10, 1, false), checkpoint(0, 1)) })
+		wg.Go(func() {
+			if v, err := w.Version(context.Background(), "events", 7); v != 0 || err != nil {
+				t.Errorf("got %d, %v", v, err)
+			}
+		})
+		expect(t, direct, "SELECT toString(count()) FROM {db}.customers", "0")
+		line.restore()
+		wg.Wait()
+		if err := w.Healthy(); err != nil {
+			t.Error(err)
+		}
+		expect(t, direct, "SELECT toString(tuple(count(), sum(orders))) FROM {db}.v_customers", "(10,45)")
+
+		w = late()
+		if err := direct.Exec(context.Background(), "ALTER TABLE "+direct.table("customers")+" DROP COLUMN note"); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		wg.Go(func() {
+			if err := w.Write(ctx, &pipeline.Batch{Tables: []*pipeline.Rows{customers(10, 20, 1, false)}}); !errors.Is(err, context.Canceled) {
+				t.Errorf("write: %v", err)
+			}
+		})
+		wg.Go(func() {
+			if _, err := w.Version(ctx, "events", 7); !errors.Is(err, context.Canceled) {
+				t.Errorf("version: %v", err)
+			}
+		})
+		line.restore()
+		if err := w.Run(ctx); err == nil || Away(err) || !strings.Contains(err.Error(), "to do: add column customers.note") {
+			t.Errorf("got %v", err)
+		}
+		cancel()
+		wg.Wait()
+		expect(t, direct, "SELECT toString(count()) FROM {db}.customers", "10")
+	})
 }

@@ -1,6 +1,7 @@
 package clickhouse
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,19 +25,35 @@ type Writer struct {
 	inserts attempts
 	queries attempts
 	encoder encoder // of Run
+	schema  *Schema // that the database must have before anything is written; nil once it is known to have it
 
 	mu      sync.Mutex
 	open    *group        // fills; never nil
 	spare   *group        // empty, for reuse; may be nil
 	waiting chan struct{} // holds a token while the open group has rows
 	full    chan struct{} // holds a token once a batch did not fit any more
+	met     chan struct{} // closed once the database is known to have the schema
 	stopped chan struct{} // closed when Run ends
 }
 
 var _ pipeline.Sink = (*Writer)(nil)
 
-// NewWriter returns a Writer, which writes while Run runs.
+// NewWriter returns a Writer, which writes while Run runs, to a database that has been checked.
 func NewWriter(c *Client) *Writer {
+	w := newWriter(c)
+	close(w.met)
+	return w
+}
+
+// NewWaitingWriter returns a Writer to a server that may be away. Run waits for it and checks the schema before it writes
+// anything, unless Meet has; Version waits for that, too.
+func NewWaitingWriter(c *Client, s Schema) *Writer {
+	w := newWriter(c)
+	w.schema = &s
+	return w
+}
+
+func newWriter(c *Client) *Writer {
 	return &Writer{
 		client:  c,
 		inserts: attempts{client: c, sleep: sleep},
@@ -44,8 +61,39 @@ func NewWriter(c *Client) *Writer {
 		open:    newGroup(),
 		waiting: make(chan struct{}, 1),
 		full:    make(chan struct{}, 1),
+		met:     make(chan struct{}),
 		stopped: make(chan struct{}),
 	}
+}
+
+// Meet checks the server and its schema, once, if nobody has yet. It is called before Run or not at all. After an error for
+// which Away holds Run may be called, and waits.
+func (w *Writer) Meet(ctx context.Context) error {
+	if w.schema == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, w.client.opts.InsertTimeout)
+	defer cancel()
+	if err := w.client.Check(ctx, *w.schema); err != nil {
+		return err
+	}
+	w.schema = nil
+	close(w.met)
+	return nil
+}
+
+// meet waits for the server. Its error is ctx's, or what is wrong with server or schema.
+func (w *Writer) meet(ctx context.Context) error {
+	var wrong error
+	err := w.queries.do(ctx, "check the database", func(ctx context.Context) error {
+		err := w.Meet(ctx)
+		if Away(err) || ctx.Err() != nil {
+			return err
+		}
+		wrong = err
+		return nil
+	})
+	return cmp.Or(err, wrong)
 }
 
 // Write stores the rows of a batch and returns nil when they are durable, else ctx's error, or ErrStopped if Run has
@@ -91,6 +139,9 @@ func (w *Writer) await(ctx context.Context, event <-chan struct{}) error {
 // Version returns the greatest version stored for a partition, 0 if there is none. Like Write it ends with success or
 // with ctx's error.
 func (w *Writer) Version(ctx context.Context, topic string, partition int32) (version int64, err error) {
+	if err := w.await(ctx, w.met); err != nil {
+		return 0, err
+	}
 	sql := "SELECT max(version) FROM " + w.client.table(checkpointsTable) + " WHERE topic = ? AND partition = ?"
 	err = w.queries.do(ctx, "read version", func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, w.client.opts.InsertTimeout)
@@ -103,12 +154,24 @@ func (w *Writer) Version(ctx context.Context, topic string, partition int32) (ve
 // Healthy returns nil, or the error of the last attempt while statements are failing: the pipeline goes on, but rows
 // wait.
 func (w *Writer) Healthy() error {
-	return errors.Join(w.inserts.health(), w.queries.health())
+	err := errors.Join(w.inserts.health(), w.queries.health())
+	select {
+	case <-w.met:
+		return err
+	default:
+		return cmp.Or(err, errors.New("ClickHouse has not answered yet"))
+	}
 }
 
 // Run inserts until ctx ends, and returns ctx's error. It is called once, by a goroutine of its own that the caller
 // waits for, and stopped after the last Write has returned; Writes still waiting then return ErrStopped.
+//
+// A Writer that waits for its server may find something wrong with it, or with its schema, that waiting cannot mend. Then
+// Run returns that error before anything was written, and calls of Write and Version wait until their own contexts end.
 func (w *Writer) Run(ctx context.Context) error {
+	if err := w.meet(ctx); err != nil {
+		return err
+	}
 	defer close(w.stopped)
 	for {
 		select {
