@@ -67,6 +67,9 @@ func New(s Setting) *Oracle {
 // Known reports whether anything has happened to the customer but refused events.
 func (o *Oracle) Known() bool { return o.now > 0 }
 
+// Touches counts the events that have happened so far, each once.
+func (o *Oracle) Touches() int64 { return o.touches }
+
 // DeadLetters returns the Raw of the events that were refused so far.
 func (o *Oracle) DeadLetters() []string { return o.letters }
 

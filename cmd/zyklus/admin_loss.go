@@ -28,6 +28,8 @@ it is kept, while zyklus admin rebuild throws it away and builds what the topic 
   cut       the topic has lost its last records, which the state has seen: reading goes on at its end
   unclear   anew or cut; a state of an older version does not know: give --from start (anew) or --from end (cut)
 
+A topic that was created again must have as many partitions as before, or customers are no longer where their state is.
+
   1. Stop all instances. The command refuses while the group has members; a static member that was stopped counts
      until its session ends, 45 s.
   2. zyklus admin accept-loss         tells what is lost and changes nothing
@@ -35,7 +37,8 @@ it is kept, while zyklus admin rebuild throws it away and builds what the topic 
   3. Start the instances.
 
 Each loss leaves a dead letter (error records_lost) in the topic and table of dead letters: what, how many records and
-between which times, as far as that is known. Nothing else is changed. A command that was stopped is repeated: what is
+between which times, as far as that is known. Its offset is negative, so that no other one takes its place. Nothing else
+is changed. A command that was stopped is repeated: what is
 done is no loss any more.`,
 		Example: "  zyklus admin accept-loss --config zyklus.yaml --dry-run\n  zyklus admin accept-loss --config zyklus.yaml --yes",
 	}
@@ -109,6 +112,9 @@ func (a *acceptance) open(ctx context.Context) error {
 			return err
 		}
 		a.stages = append(a.stages, stage)
+		if err := kafka.CheckTopics(ctx, o); err != nil {
+			return ofStage(o, err)
+		}
 		members, err := stage.Members(ctx, o.Group)
 		if err != nil {
 			return err

@@ -39,12 +39,13 @@ func (s *source) reopen() {
 	s.client = kafkaClient(s.t, s.broker, kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(0))
 }
 
-func (s *source) write(topic string, partition int, value string) {
+func (s *source) write(topic string, partition int, value string) (offset int64) {
 	s.t.Helper()
 	r := &kgo.Record{Topic: topic, Partition: int32(partition), Value: []byte(value)}
 	if err := s.client.ProduceSync(context.Background(), r).FirstErr(); err != nil {
 		s.t.Fatal(err)
 	}
+	return r.Offset
 }
 
 // sell writes n orders of customers by partition, and a heartbeat in every partition.
@@ -186,19 +187,44 @@ func TestAcceptLoss(t *testing.T) {
 	s.through(d, 2, func(*process) { s.awaitLost(d, 2) })
 	equal(t, "orders and value", s.sum(d), "70\t700")
 
+	s.topics["events"] = 3
 	s.recreate("events")
+	fails(t, 1, problem("more partitions", "(2, now 3)", "new group"), "admin", "accept-loss", "--config", d.config, "--yes")
+	s.topics["events"] = 1
+	s.recreate("events")
+	fails(t, 1, problem("anew with fewer", "admin rebuild"), "admin", "accept-loss", "--config", d.config, "--yes")
+	s.topics["events"] = 2
+	s.recreate("events")
+	lost := answer[lossReport](t, "admin", "accept-loss", "--config", d.config, "--dry-run").Losses[0].Position
+	for s.write("events", 0, "{") < lost { // one of them where the state stood
+	}
 	for s.orders < 400 { // more than the state has read: no offset tells
 		s.sell("events", 50)
 	}
+	fails(t, 1, problem("partition 0 was built up to offset", "the topic was created anew", "zyklus admin accept-loss"), "admin", "verify", "--config", d.config)
 	s.refused(d, "the topic was created anew")
 	anew := answer[lossReport](t, "admin", "accept-loss", "--config", d.config, "--yes")
 	if len(anew.Losses) != 2 || anew.Losses[0].Kind != kafka.LossAnew || anew.Losses[0].Next != 0 || anew.Losses[0].Records != -1 {
 		t.Errorf("%+v", anew)
 	}
-	s.through(d, 2, func(*process) { s.awaitLost(d, 4) })
+	s.through(d, 2, func(*process) {
+		s.awaitLost(d, 4)
+		eventually(t, 30*time.Second, "a dead letter at the offset of the loss", func() error {
+			lines, err := d.query(fmt.Sprintf("SELECT error FROM v_dead_letters WHERE topic = 'events' AND partition = 0 AND position = %d", lost))
+			if err == nil && fmt.Sprint(lines) != "[truncated]" {
+				err = fmt.Errorf("%q", lines)
+			}
+			return err
+		})
+	})
+	s.awaitLost(d, 4)
+	place := one(t, d, "SELECT concat(topic, '/', toString(partition), '/', toString(position)) FROM v_dead_letters WHERE error = 'records_lost' ORDER BY ALL LIMIT 1")
+	if out := succeed(t, "deadletters", "show", place, "--config", d.config); !strings.Contains(out, "accepted: the partition") {
+		t.Errorf("%s is %s", place, out)
+	}
 	n := 70 + s.orders - 110
 	equal(t, "orders and value", s.sum(d), fmt.Sprintf("%d\t%d", n, 10*n))
-	if all := sums(verifies(t, d, 0, "--all")); all.Unknown["before_the_topic"] != 10 {
+	if all := sums(verifies(t, d, exitUnsure, "--all")); all.Unknown["before_the_topic"] != 10 {
 		t.Errorf("the state of ten customers is older than their topic: %+v", all)
 	}
 }

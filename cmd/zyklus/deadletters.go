@@ -161,7 +161,7 @@ func parsePlace(text string) (o pipeline.Origin, err error) {
 	if len(parts) == 3 {
 		partition, perr := strconv.ParseInt(parts[1], 10, 32)
 		offset, oerr := strconv.ParseInt(parts[2], 10, 64)
-		if perr == nil && oerr == nil && parts[0] != "" && partition >= 0 && offset >= 0 {
+		if perr == nil && oerr == nil && parts[0] != "" && partition >= 0 {
 			return pipeline.Origin{Topic: parts[0], Partition: int32(partition), Offset: offset}, nil
 		}
 	}

@@ -42,6 +42,9 @@ A value that was cut because it was too long, or was not kept, is not replayed; 
 		var place *pipeline.Origin
 		if *record != "" {
 			o, err := parsePlace(*record)
+			if err == nil && o.Offset < 0 {
+				err = usageError{fmt.Errorf("%q tells of a loss: there is no record to replay", *record)}
+			}
 			if err != nil {
 				return err
 			}

@@ -17,6 +17,7 @@ import (
 // Exit codes beside 0 and 1.
 const (
 	exitUsage       = 2   // the command line or the configuration is wrong
+	exitUnsure      = 3   // admin verify could tell too little
 	exitInterrupted = 130 // stopped by a signal before the work was done
 )
 
@@ -37,6 +38,9 @@ func execute(args []string) int {
 	if _, usage := errors.AsType[usageError](err); usage {
 		return exitUsage
 	}
+	if _, unsure := errors.AsType[unsureError](err); unsure {
+		return exitUnsure
+	}
 	if _, interrupted := errors.AsType[interruptedError](err); interrupted {
 		return exitInterrupted
 	}
@@ -47,6 +51,9 @@ func execute(args []string) int {
 type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
+
+// unsureError says that a question could not be answered, and what to do.
+type unsureError struct{ error }
 
 // interruptedError says what a signal left undone, and how to go on.
 type interruptedError struct{ error }

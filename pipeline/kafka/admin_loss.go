@@ -69,6 +69,18 @@ func (a *Admin) Losses(ctx context.Context, places map[int32]pipeline.Place) (lo
 	return losses, nil
 }
 
+// CheckTopic returns an error that says what to do if a partition's state is of a topic that was created anew since.
+func (a *Admin) CheckTopic(ctx context.Context, partition int32, at pipeline.Place) error {
+	have, err := extentOf(ctx, a.cl, a.o.Topic, partition)
+	if err != nil {
+		return a.o.deny(err)
+	}
+	if l, lost := lossOf(partition, at, have); lost && l.Kind == LossAnew {
+		return errors.New(l.advice(a.o.Topic))
+	}
+	return nil
+}
+
 // AcceptLosses moves partitions to where their topic can be read on. For each, the former owner is fenced, and one
 // transaction holds the partition's own record, which differs from the last one in its place alone, and a dead letter
 // (pipeline.ErrRecordsLost) that says what was lost. The caller has made sure that the group has no members. After an
@@ -83,7 +95,11 @@ func (a *Admin) AcceptLosses(ctx context.Context, losses []Loss, from From, prog
 	if err != nil {
 		return err
 	}
-	deps := Deps{Log: slog.New(slog.DiscardHandler), letters: int32(len(letters))}
+	topic, err := describe(ctx, a.cl, a.o.Topic)
+	if err != nil {
+		return a.o.deny(err)
+	}
+	deps := Deps{Log: slog.New(slog.DiscardHandler), letters: int32(len(letters)), partitions: int32(topic.partitions)}
 	for i := range losses {
 		l := &losses[i]
 		next, err := l.Next(from)
@@ -134,11 +150,14 @@ func (a *Admin) acceptLoss(ctx context.Context, l *Loss, next int64, deps *Deps)
 	if err != nil {
 		return err
 	}
+	if before, now := own.frame.partitions, int(deps.partitions); before != 0 && before < now && a.o.Stage == "" {
+		return a.o.grown(before, now)
+	}
 	txn.frame = own.frame
 	txn.frame.lost = true
 	cp := pipeline.Checkpoint{Number: at.Number + 1, Position: next, Changes: []pipeline.Change{change}}
 	if next != l.Position {
-		cp.DeadLetters = []pipeline.DeadLetter{l.letter(a.o.Topic, next)}
+		cp.DeadLetters = []pipeline.DeadLetter{l.letter(a.o.Topic, next, at)}
 	}
 	return a.o.deny(txn.commit(ctx, &cp))
 }

@@ -2,8 +2,10 @@ package kafka
 
 import (
 	"context"
+	"errors"
 	"slices"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"zyklus/pipeline"
@@ -53,14 +55,19 @@ func (a *Admin) Read(ctx context.Context, r Reading) (Extent, error) {
 		end = min(end, r.To)
 	}
 	from := max(start, r.From)
-	arrival := Arrival{}
+	arrival, next := Arrival{}, map[int32]int64{r.Partition: from}
 	err = a.scan(ctx, &scanning{
-		topic: r.Topic, next: map[int32]int64{r.Partition: from}, ends: map[int32]int64{r.Partition: end}, progress: r.Progress,
+		topic: r.Topic, next: next, ends: map[int32]int64{r.Partition: end}, progress: r.Progress,
 		each: func(rec *kgo.Record) error {
 			arrival.set(rec)
 			return r.Each(&arrival)
 		},
 	})
+	if at, open := next[r.Partition]; open && at == from && errors.Is(err, kerr.OffsetOutOfRange) {
+		if now, _, askErr := a.bounds(ctx, r.Topic, []int32{r.Partition}); askErr == nil && now[r.Partition] > from {
+			return a.Read(ctx, r) // the first records have been deleted since their offset was asked for
+		}
+	}
 	return Extent{Start: start, Next: max(from, end)}, err
 }
 

@@ -119,8 +119,9 @@ func (l *Loss) advice(topic string) string {
 		topic, l.Partition, l)
 }
 
-// letter is the trace that a loss leaves: a dead letter in the place of the first record that was not read.
-func (l *Loss) letter(topic string, next int64) pipeline.DeadLetter {
+// letter is the trace that the loss leaves, which was accepted by the checkpoint after the one at a place. Its offset is
+// negative: that of no record, for one may yet come to where the state stood, and become a dead letter, too.
+func (l *Loss) letter(topic string, next int64, at pipeline.Place) pipeline.DeadLetter {
 	cause := fmt.Sprintf("accepted: the partition %s", l)
 	if n := l.Records(); n >= 0 {
 		cause += fmt.Sprintf("; at most %d records, later than %s", n, instantText(l.Clock))
@@ -130,7 +131,7 @@ func (l *Loss) letter(topic string, next int64) pipeline.DeadLetter {
 	}
 	return pipeline.DeadLetter{
 		Kind: pipeline.ErrRecordsLost, Cause: cause + fmt.Sprintf("; reading goes on at offset %d", next), At: l.Clock,
-		Origin: pipeline.Origin{Topic: topic, Partition: l.Partition, Offset: l.Position},
+		Origin: pipeline.Origin{Topic: topic, Partition: l.Partition, Offset: -max(at.Version, int64(at.Number)) - 1},
 	}
 }
 

@@ -15,10 +15,20 @@ import (
 // Read returns the rows of some customers in a table that has a column customer_id, as they count now: of each key the
 // greatest version, unless it withdraws the row. The order is none.
 func (c *Client) Read(ctx context.Context, t *pipeline.Table, customers []string) (*pipeline.Rows, error) {
+	return c.read(ctx, t, customers, "FINAL WHERE ", "")
+}
+
+// ReadStored returns the rows of some customers in a table as they are stored, by version: the one that counts now, those
+// it has replaced as far as no merge has dropped them, and those that withdraw.
+func (c *Client) ReadStored(ctx context.Context, t *pipeline.Table, customers []string) (*pipeline.Rows, error) {
+	return c.read(ctx, t, customers, "WHERE ", " ORDER BY version")
+}
+
+func (c *Client) read(ctx context.Context, t *pipeline.Table, customers []string, before, after string) (*pipeline.Rows, error) {
 	out := pipeline.NewRows(t)
 	for len(customers) > 0 {
 		n := fitting(customers)
-		if err := c.readSome(ctx, out, customers[:n]); err != nil {
+		if err := c.readSome(ctx, out, customers[:n], before, after); err != nil {
 			return nil, fmt.Errorf("read %s: %w", t.Name, err)
 		}
 		customers = customers[n:]
@@ -37,7 +47,7 @@ func fitting(ids []string) (n int) {
 	return n
 }
 
-func (c *Client) readSome(ctx context.Context, out *pipeline.Rows, customers []string) (err error) {
+func (c *Client) readSome(ctx context.Context, out *pipeline.Rows, customers []string, before, after string) (err error) {
 	var columns, ids []string
 	for i := range out.Table.Columns {
 		columns = append(columns, readExpression(&out.Table.Columns[i]))
@@ -45,8 +55,8 @@ func (c *Client) readSome(ctx context.Context, out *pipeline.Rows, customers []s
 	for _, id := range customers {
 		ids = append(ids, literal(id))
 	}
-	rows, err := c.conn.Query(ctx, "SELECT "+strings.Join(columns, ", ")+" FROM "+c.table(out.Table.Name)+
-		" FINAL WHERE customer_id IN ("+strings.Join(ids, ", ")+")")
+	rows, err := c.conn.Query(ctx, "SELECT "+strings.Join(columns, ", ")+" FROM "+c.table(out.Table.Name)+" "+
+		before+"customer_id IN ("+strings.Join(ids, ", ")+")"+after)
 	if err != nil {
 		return c.explain(err)
 	}

@@ -54,25 +54,33 @@ func (t *trial) excuse() (r Reason, totals bool) {
 	if l == nil {
 		l = &life{}
 	}
-	late, ahead, bytes := false, false, 0
+	late, ahead, bytes := 0, 0, 0
 	for i := range l.events {
 		k := &l.events[i]
-		late, ahead, bytes = late || k.late(), ahead || k.ahead, bytes+len(k.bytes)
+		bytes += len(k.bytes)
+		if k.ahead {
+			ahead++
+		} else if k.late() {
+			late++
+		}
 	}
 	o := l.orders()
-	crowded := len(l.events) > pipeline.MaxOpen || bytes > mostBytes
+	crowded := (len(l.events) > pipeline.MaxOpen || bytes > mostBytes) && (late+ahead > 0 || !l.inOrder())
+	if !crowded && !t.leftOut(late+ahead) {
+		late, ahead = 0, 0
+	}
 	switch {
-	case ahead:
+	case ahead > 0:
 		return ofFuture, false
-	case (t.s.history.begun || t.s.history.lost) && t.knowsMore():
+	case t.s.history.lacks() && t.knowsMore():
 		return ofStart, false
 	case l.repeated():
 		return ofIDs, false
-	case crowded && (late || !l.inOrder()) || o.orders > mostOrders || o.lines > mostLines || o.bytes > mostBytes || o.foreign > mostForeign:
+	case crowded || o.orders > mostOrders || o.lines > mostLines || o.bytes > mostBytes || o.foreign > mostForeign:
 		return ofSize, false
-	case late && !o.certain(v.Job):
+	case late > 0 && !o.certain(v.Job):
 		return ofOrders, false
-	case late:
+	case late > 0:
 		return ofLateness, true
 	case len(o.names) > mostNames:
 		return ofNames, true
@@ -82,15 +90,38 @@ func (t *trial) excuse() (r Reason, totals bool) {
 	return "", false
 }
 
+// leftOut reports whether the state may have left out some of so many events, because they came late or were not
+// believed. It counts those that it has not left out (touches), each once: where it has counted all, none was.
+func (t *trial) leftOut(doubtful int) bool {
+	if t.s.v.Rekeyed || t.s.history.lacks() && !t.whole() {
+		return true // what it has counted may be others
+	}
+	missing := t.oracle.Touches()
+	if t.state != nil {
+		missing -= t.state.Get("touches").Int
+	}
+	return missing > 0 && missing <= int64(doubtful)
+}
+
+// lacks reports whether the topic does not hold all that the partition's state has seen.
+func (h *history) lacks() bool { return h.begun || h.lost }
+
+// whole reports whether the topic holds all that the state has seen of the customer for certain: all of its events came
+// later than the first one that there is.
+func (t *trial) whole() bool {
+	if t.state == nil {
+		return true
+	}
+	seen := t.state.Get("first_seen_at")
+	return seen.Null || !t.s.history.lost && seen.Int > t.s.history.first+t.s.v.Skew
+}
+
 // knowsMore reports whether the state has seen what the topic does not hold any more.
 func (t *trial) knowsMore() bool {
-	if t.state == nil {
+	if t.whole() {
 		return false
 	}
 	seen := t.state.Get("first_seen_at")
-	if seen.Null || !t.s.history.lost && seen.Int > t.s.history.first+t.s.v.Skew {
-		return false // all of the customer's events came later than the first one that there is
-	}
 	got := func(column string) int64 { return t.state.Get(column).Int }
 	first, touches, orders := pipeline.Never, int64(0), int64(0)
 	ids := map[string]bool{}
@@ -164,24 +195,45 @@ func (l *life) orders() orderEvents {
 }
 
 // certain reports whether totals are certain though events came late: the state does the same with an order whenever its
-// changes come, if they come after the order, add up, and neither has left the ledger.
+// changes come, if they come in turn, or after the order and add up, and neither has left the ledger.
 func (o *orderEvents) certain(j *pipeline.Job) bool {
 	for _, events := range o.byID {
-		if !slices.ContainsFunc(events, func(e orderEvent) bool { return e.at <= e.came }) {
-			if !withinLedger(events, j) {
-				return false
-			}
+		late := slices.ContainsFunc(events, func(e orderEvent) bool { return e.at <= e.came })
+		if late && !inTurn(events) && !addUp(events) || !withinLedger(events, j) {
+			return false
+		}
+	}
+	return true
+}
+
+// inTurn reports whether the order and its changes came as they happened, updates at instants of their own. What comes a
+// second time changes nothing.
+func inTurn(events []orderEvent) bool {
+	last, content := events[0], events[0].at
+	seen := map[uint64]bool{last.id: true}
+	for _, e := range events[1:] {
+		if seen[e.id] {
 			continue
 		}
-		first := events[0]
-		for _, e := range events {
-			again := e.kind == pipeline.KindOrderCompleted && e.id == first.id
-			adds := e.kind == pipeline.KindOrderCancelled || e.kind == pipeline.KindOrderRefunded && !e.lines
-			if first.kind != pipeline.KindOrderCompleted || !again && !adds || e.at < first.at || e.currency != first.currency && !e.cancels() {
-				return false
-			}
+		seen[e.id] = true
+		updated := e.kind == pipeline.KindOrderUpdated
+		if e.at < last.at || e.at == last.at && e.kind <= last.kind || updated && e.at <= content {
+			return false
 		}
-		if !withinLedger(events, j) {
+		if last = e; updated {
+			content = e.at
+		}
+	}
+	return events[0].kind == pipeline.KindOrderCompleted
+}
+
+// addUp reports whether the changes came after the order and are such that it does not matter which was first.
+func addUp(events []orderEvent) bool {
+	first := events[0]
+	for _, e := range events {
+		again := e.kind == pipeline.KindOrderCompleted && e.id == first.id
+		adds := e.kind == pipeline.KindOrderCancelled || e.kind == pipeline.KindOrderRefunded && !e.lines
+		if first.kind != pipeline.KindOrderCompleted || !again && !adds || e.at < first.at || e.currency != first.currency && !e.cancels() {
 			return false
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"sort"
 	"strings"
 
 	"zyklus/pipeline"
@@ -32,7 +33,14 @@ type history struct {
 	lost bool
 	// unstamped says that records keep their producers' time.
 	unstamped bool
+	marks     []mark // of the checkpoints that the changelog holds, by position
 	lives     map[string]*life
+}
+
+// mark is what a checkpoint says of all records before its position: when they came, the watermark was no later.
+type mark struct {
+	position, watermark int64
+	first               int64 // watermark of the first of the checkpoints that it stands for
 }
 
 // life is what is known of one customer, in the order of the log.
@@ -92,11 +100,35 @@ func (h *history) event(e *pipeline.Event, a *kafka.Arrival) {
 	}
 	settled := h.bound - h.v.Job.Lateness
 	if h.v.WallClock && !a.Appended {
-		settled = pipeline.Never // nobody knows when it came
+		settled = pipeline.Never // the record does not tell when it came
 	}
 	if e.Kind != pipeline.KindHeartbeat {
-		h.keep(e, settled, ahead)
+		h.keep(e, min(settled, h.passed(a.Offset)), ahead)
 	}
+}
+
+// checkpoint takes what a checkpoint says of the records before it. Those that are close together are one.
+func (h *history) checkpoint(m *pipeline.Meta) {
+	if n := len(h.marks); n > 0 && m.Position < h.marks[n-1].position {
+		h.marks = h.marks[:0] // it was begun anew
+	}
+	watermark := h.v.Job.Watermark(m)
+	switch n := len(h.marks); {
+	case n > 0 && m.Position == h.marks[n-1].position:
+	case n > 0 && watermark-h.marks[n-1].first < h.v.Job.Lateness/8:
+		h.marks[n-1].position, h.marks[n-1].watermark = m.Position, watermark
+	default:
+		h.marks = append(h.marks, mark{m.Position, watermark, watermark})
+	}
+}
+
+// passed returns an instant that the watermark had not passed when the record at an offset came.
+func (h *history) passed(offset int64) int64 {
+	i := sort.Search(len(h.marks), func(i int) bool { return h.marks[i].position > offset })
+	if i == len(h.marks) {
+		return pipeline.Never
+	}
+	return h.marks[i].watermark
 }
 
 // rekeyed takes a record that the re-keying stage wrote.

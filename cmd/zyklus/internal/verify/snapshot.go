@@ -3,6 +3,7 @@ package verify
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -45,18 +46,18 @@ func (s *snapshot) progress(done, _ int64) {
 	}
 }
 
-// advance goes on to the last checkpoint, and in the input to its position.
+// advance goes on to a checkpoint, and in the input to its position. The first one is the last that there is. From then
+// on it is the one that ClickHouse has acknowledged last: hardly anything has been written since, so its rows are there
+// to compare with, however busy the instances are.
 func (s *snapshot) advance(ctx context.Context) error {
-	s.started("reading the changelog", 0, "records")
-	extent, err := s.v.Kafka.Read(ctx, kafka.Reading{
-		Topic: s.v.Kafka.Options().ChangelogTopic, Partition: s.partition, From: s.next, Each: s.change,
-		Progress: s.progress,
-	})
-	if err != nil || s.meta == nil {
+	if s.looks > 0 {
+		if err := s.ask(ctx); err != nil || s.acked <= s.meta.Version() {
+			return err
+		}
+	}
+	if err := s.changelog(ctx); err != nil || s.meta == nil {
 		return err
 	}
-	s.next = extent.Next
-	s.picker.close()
 	if !s.v.Job.Fits(s.meta) {
 		return errOther
 	}
@@ -65,9 +66,34 @@ func (s *snapshot) advance(ctx context.Context) error {
 			return err
 		}
 	}
+	return s.ask(ctx)
+}
+
+// ask asks up to which version ClickHouse has everything.
+func (s *snapshot) ask(ctx context.Context) error {
 	stored, err := s.v.ClickHouse.Checkpoints(ctx, s.v.Kafka.Options().Topic)
 	s.acked = max(s.meta.Acked, stored[s.partition].Version)
 	return err
+}
+
+// errReached ends a reading at the checkpoint that was looked for.
+var errReached = errors.New("reached")
+
+func (s *snapshot) changelog(ctx context.Context) error {
+	s.started("reading the changelog", 0, "records")
+	extent, err := s.v.Kafka.Read(ctx, kafka.Reading{
+		Topic: s.v.Kafka.Options().ChangelogTopic, Partition: s.partition, From: s.next, Each: s.change,
+		Progress: s.progress,
+	})
+	switch {
+	case errors.Is(err, errReached):
+	case err != nil:
+		return err
+	default:
+		s.next = extent.Next
+	}
+	s.picker.close()
+	return nil
 }
 
 func (s *snapshot) input(ctx context.Context) error {
@@ -79,8 +105,12 @@ func (s *snapshot) input(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	place := pipeline.Place{Topic: s.meta.Topic, Position: s.meta.Position, Clock: s.meta.Clock}
+	if err := s.v.Kafka.CheckTopic(ctx, s.partition, place); err != nil { // after the reading: what was read is of this topic
+		return err
+	}
 	if extent.Next < s.meta.Position {
-		return fmt.Errorf("the input ends at offset %d, the state was built up to %d: the topic was created anew or lost records", extent.Next, s.meta.Position)
+		return fmt.Errorf("the input ends at offset %d, the state was built up to %d: the topic was created anew or lost records: see zyklus admin accept-loss --help", extent.Next, s.meta.Position)
 	}
 	if s.history.next == 0 {
 		s.history.begun = extent.Start > 0
@@ -96,9 +126,7 @@ func (s *snapshot) change(a *kafka.Arrival) error {
 	case err != nil:
 		return err
 	case customer == nil:
-		m, err := pipeline.ReadMeta(a.Value)
-		s.meta, s.own, s.history.lost = &m, change(a), a.Lost()
-		return err
+		return s.checkpoint(a)
 	case !s.picker.picks(customer):
 		return nil
 	}
@@ -111,6 +139,21 @@ func (s *snapshot) change(a *kafka.Arrival) error {
 		}
 	}
 	s.records[string(customer)] = change(a)
+	return nil
+}
+
+// checkpoint takes a partition's own record, which ends a checkpoint.
+func (s *snapshot) checkpoint(a *kafka.Arrival) error {
+	m, err := pipeline.ReadMeta(a.Value)
+	if err != nil {
+		return err
+	}
+	s.meta, s.own, s.history.lost = &m, change(a), a.Lost()
+	s.history.checkpoint(&m)
+	if s.looks > 0 && m.Version() >= s.acked {
+		s.next = a.Offset + 1
+		return errReached
+	}
 	return nil
 }
 
@@ -146,30 +189,26 @@ type batch struct {
 	s      *snapshot
 	states map[string]*oracle.Row   // projected from the state
 	broken map[string]error         // records that do not decode
-	stores map[string]*oracle.Store // what ClickHouse holds
+	stores map[string]*oracle.Store // what ClickHouse held as of the snapshot, as far as it still tells
+	newest map[string]int64         // greatest version of any row in ClickHouse
 	last   func() (int64, error)    // version of the last checkpoint by now
 }
 
 // load reads the rows of customers. ClickHouse is read after the state, so it may be ahead, but behind only where it has
 // not acknowledged.
 func (s *snapshot) load(ctx context.Context, customers []string) (*batch, error) {
-	b := &batch{s: s, states: map[string]*oracle.Row{}, broken: map[string]error{}, stores: map[string]*oracle.Store{}}
+	b := &batch{
+		s: s, states: map[string]*oracle.Row{}, broken: map[string]error{}, stores: map[string]*oracle.Store{}, newest: map[string]int64{},
+	}
 	if err := b.project(customers); err != nil {
 		return nil, err
 	}
-	for _, id := range customers {
-		b.stores[id] = oracle.NewStore()
+	if err := b.read(ctx, customers, s.v.ClickHouse.Read); err != nil {
+		return nil, err
 	}
-	for _, t := range s.v.Job.Projected() {
-		rows, err := s.v.ClickHouse.Read(ctx, t, customers)
-		if err != nil {
-			return nil, err
-		}
-		for _, row := range oracle.ReadRows(rows) {
-			if store := b.stores[row.Get("customer_id").Text]; store != nil {
-				store.Write([]oracle.Row{row})
-			}
-		}
+	newer := slices.DeleteFunc(slices.Clone(customers), func(id string) bool { return b.newest[id] <= s.meta.Version() })
+	if err := b.read(ctx, newer, s.v.ClickHouse.ReadStored); err != nil {
+		return nil, err
 	}
 	b.last = sync.OnceValues(func() (int64, error) {
 		metas, err := s.v.Kafka.Metas(ctx)
@@ -179,6 +218,33 @@ func (s *snapshot) load(ctx context.Context, customers []string) (*batch, error)
 		return 0, err
 	})
 	return b, nil
+}
+
+// read fills the stores of customers. What is newer than the snapshot is not compared, but told of. Transitions are read
+// before customers, which is written before them: so whoever has lost one has a newer row there.
+func (b *batch) read(ctx context.Context, customers []string, from func(context.Context, *pipeline.Table, []string) (*pipeline.Rows, error)) error {
+	for _, id := range customers {
+		b.stores[id] = oracle.NewStore()
+	}
+	for _, t := range slices.Backward(b.s.v.Job.Projected()) {
+		rows, err := from(ctx, t, customers)
+		if err != nil {
+			return err
+		}
+		for _, row := range oracle.ReadRows(rows) {
+			id := row.Get("customer_id").Text
+			b.newest[id] = max(b.newest[id], row.Version)
+			if store := b.stores[id]; store != nil && row.Version <= b.s.meta.Version() {
+				store.Write([]oracle.Row{row})
+			}
+		}
+	}
+	for _, id := range customers {
+		for _, rows := range b.stores[id].Tables {
+			maps.DeleteFunc(rows, func(_ string, r oracle.Row) bool { return r.Deleted })
+		}
+	}
+	return nil
 }
 
 // project takes the customers' rows from the state, and those aside whose records do not decode.

@@ -43,6 +43,33 @@ type Report struct {
 	Partitions  []Partition  `json:"partitions"`
 	Differences []Difference `json:"differences"` // the first ones
 	Notices     []string     `json:"notices"`
+	Sum         Sum          `json:"sum"`
+}
+
+// Sum counts the customers of all partitions.
+type Sum struct {
+	Customers int64 `json:"customers"`
+	Exact     int64 `json:"exact"`
+	Totals    int64 `json:"totals_only"`
+	Unknown   int64 `json:"not_verifiable"`
+	InMotion  int64 `json:"in_motion"` // of those not verifiable
+	Differ    int64 `json:"differing"`
+}
+
+// Told counts the customers of whom at least the totals could be compared.
+func (s *Sum) Told() int64 { return s.Exact + s.Totals + s.Differ }
+
+func (s *Sum) add(p *Partition) {
+	s.Customers += p.Customers
+	s.Exact += p.Exact
+	s.Differ += p.Differ
+	for _, n := range p.Totals {
+		s.Totals += n
+	}
+	for _, n := range p.Unknown {
+		s.Unknown += n
+	}
+	s.InMotion += p.Unknown[inMotion]
 }
 
 // Partition is what was found in one partition: each customer is counted once.
@@ -55,7 +82,7 @@ type Partition struct {
 	Exact     int64  `json:"exact"`
 	// Totals counts customers whose lifetime totals and chain of transitions agree, by the reason why no more can be told.
 	Totals map[Reason]int64 `json:"totals_only"`
-	// Unknown counts customers of whom nothing could be told, by reason.
+	// Unknown counts customers of whom no more could be told than that state and ClickHouse agree, and with what, by reason.
 	Unknown map[Reason]int64 `json:"not_verifiable"`
 	Differ  int64            `json:"differing"`
 }
@@ -73,22 +100,6 @@ type Difference struct {
 	ClickHouse string `json:"clickhouse"`
 }
 
-// Customers counts the customers.
-func (r *Report) Customers() (n int64) {
-	for i := range r.Partitions {
-		n += r.Partitions[i].Customers
-	}
-	return n
-}
-
-// Differing counts the customers that differ.
-func (r *Report) Differing() (n int64) {
-	for i := range r.Partitions {
-		n += r.Partitions[i].Differ
-	}
-	return n
-}
-
 // How often customers that do not agree are looked at again, and how long apart: rows reach ClickHouse within a second or
 // two.
 const (
@@ -100,8 +111,8 @@ const (
 const batchCustomers = 256
 
 // noticeUnstamped is about topics whose broker does not stamp records.
-const noticeUnstamped = "records of the input keep their producers' time (message.timestamp.type is CreateTime, or the broker is embedded), so when they came is not known: " +
-	"a customer that differs from the oracle may have had late events, and is counted so"
+const noticeUnstamped = "records of the input keep their producers' time (message.timestamp.type is CreateTime, or the broker is embedded), so when they came is known only from checkpoints " +
+	"that the changelog still holds: a customer whose state has not counted all of its older events may have had late ones, and is compared by totals only"
 
 // Run verifies partitions, one after the other.
 func (v *Verifier) Run(ctx context.Context, partitions []int32) (*Report, error) {
@@ -116,7 +127,7 @@ func (v *Verifier) Run(ctx context.Context, partitions []int32) (*Report, error)
 
 func (v *Verifier) partition(ctx context.Context, r *Report, p int32, of int) error {
 	out := Partition{Partition: p, Totals: map[Reason]int64{}, Unknown: map[Reason]int64{}}
-	defer func() { r.Partitions = append(r.Partitions, out) }()
+	defer func() { r.Partitions = append(r.Partitions, out); r.Sum.add(&out) }()
 	s := newSnapshot(v, p, v.Sample.picker(of))
 	if err := s.advance(ctx); err != nil || s.meta == nil || s.meta.Position < 0 {
 		return err
