@@ -32,9 +32,13 @@ type zombie struct {
 // TestZombies freezes instances with SIGSTOP for longer than their sessions: while they run, by either protocol of the
 // group; between writing a transaction and committing it; and in the middle of an insert. Woken, each is fenced, gives its
 // partitions up without a trace, and takes part again.
-func TestZombies(t *testing.T) {
-	r := newRig(t, longAgo, func(c *simulator.Config) { c.Customers = 400 })
-	alterBroker(t, r.broker.addr, "group.consumer.session.timeout.ms", "6000")
+func TestZombies(t *testing.T) { onBrokers(t, zombiesOn) }
+
+func zombiesOn(t *testing.T, broker *part) {
+	r := newRigOn(t, broker, longAgo, func(c *simulator.Config) { c.Customers = 400 })
+	if broker.real == nil { // the real ones have been started with it
+		alterBroker(t, broker.addr, "group.consumer.session.timeout.ms", "6000")
+	}
 	v := openValve(t, r.engine)
 	stop := func(p *process) { p.signal(syscall.SIGSTOP) }
 	const slowly = "ZYKLUS_KAFKA_CHECKPOINT_INTERVAL=400ms" // eight instances run at once
@@ -54,7 +58,7 @@ func TestZombies(t *testing.T) {
 		z.through = z.d
 		z.commits = r.checkpointsOf(z.d)
 	}
-	zombies[3].through.config = deploy(t, "inserting", r.topic, r.broker.addr, v.addr, "").config
+	zombies[3].through.config = deploy(t, zombies[3].d.database, r.topic, r.broker.addr, v.addr, "").config
 	for _, z := range zombies {
 		z.p = r.run(z.through, append(z.env, slowly)...)
 	}
