@@ -8,7 +8,7 @@ WITH
     toDate(fromUnixTimestamp64Milli({clock:Int64}), {zone:String}) AS today,
     toDecimal64('0.01', 2) AS cent,
     touched AS (
-        SELECT customer, max(e.known) AS known, count() AS touches, min(e.at) AS first_seen, max(e.at) AS last_seen
+        SELECT customer, toUInt8(max(e.known)) AS known, count() AS touches, min(e.at) AS first_seen, max(e.at) AS last_seen
         FROM events AS e
         GROUP BY customer
     ),

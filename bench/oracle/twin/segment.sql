@@ -3,7 +3,8 @@
 -- From: raw (partition, position, value), the topic as it stands in Kafka, in Segment's JSON.
 -- To:   arrivals. Duplicates and disorder are still in it; what is no event, and heartbeats, are not.
 --
--- The order of the kinds is that in which events of one instant count. Amounts are in minor units of the event's currency
+-- Events of one instant count in the order of their kinds, those of one kind by id: a hash of the source and the message's id,
+-- for it must be some order that everybody knows. Amounts are in minor units of the event's currency
 -- ('' is the reporting one), quantities in thousandths; an amount that is not named is NULL.
 CREATE OR REPLACE TABLE arrivals ENGINE = MergeTree ORDER BY (customer, at) AS
 WITH

@@ -20,6 +20,7 @@
 //   - expected_orders: an integral;
 //   - lifecycles but role5: rules of a document are code, and SQL would have to be generated, by the same mind;
 //   - events later than allowed: what they do depends on the order of arrival;
+//   - what lists longer than their bounds leave out (100 lines of an order, 1,000 orders in 400 days);
 //   - the customers of unsaid.sql, where what is left of money is a matter of one step after the other.
 package twin
 
