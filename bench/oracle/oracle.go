@@ -5,6 +5,11 @@
 //
 // Beside the Oracle it holds what such a comparison needs: the Store, which keeps rows as ClickHouse does, and the
 // History, a random one that sits on the edges.
+//
+// Package twin says the same once more, in SQL over the records of the topic: all of the table of orders, all transitions of
+// role5, and of customers and their days all but what is named there, with the reasons: the instant of as_of and what varies
+// with it, expected_orders, other lifecycles, events later than allowed, and a few ways of money that go step by step. The tests
+// of cmd/zyklus hold a deployment against both, so the two check each other.
 package oracle
 
 import (

@@ -53,7 +53,7 @@ func startRealBrokers(t testing.TB) *part {
 		if b.dir, b.err = os.MkdirTemp("", "zyklus-test-kafka-"); b.err != nil { //nolint:usetesting // it lives as long as the test binary
 			return
 		}
-		b.cluster, b.err = apachekafka.Start(context.Background(), apachekafka.Config{Brokers: 3, Dir: b.dir})
+		b.cluster, b.err = apachekafka.Start(context.Background(), apachekafka.Config{Brokers: 3, Dir: b.dir, Settings: briefSessions()})
 		t.Logf("three brokers took %v to start", time.Since(began).Round(time.Millisecond))
 	})
 	if b.err != nil {
@@ -62,6 +62,17 @@ func startRealBrokers(t testing.TB) *part {
 	b.start(t) // a test before may have left some dead
 	b.rigs++
 	return &part{t: t, kind: "apache", addr: strings.Join(b.cluster.Addrs(), ","), real: b, suffix: fmt.Sprintf("_%d", b.rigs)}
+}
+
+// briefSessions has members of the protocol consumer given up as soon as those of the classic one, who say so themselves.
+// Without it, a minute passes until somebody takes over from a frozen process.
+func briefSessions() map[string]string {
+	return map[string]string{
+		"group.consumer.min.session.timeout.ms":    "10000",
+		"group.consumer.session.timeout.ms":        "10000",
+		"group.consumer.min.heartbeat.interval.ms": "2000",
+		"group.consumer.heartbeat.interval.ms":     "2000",
+	}
 }
 
 // stopRealBrokers is called at the end of the test binary.

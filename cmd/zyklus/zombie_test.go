@@ -32,29 +32,17 @@ type zombie struct {
 // TestZombies freezes instances with SIGSTOP for longer than their sessions: while they run, by either protocol of the
 // group; between writing a transaction and committing it; and in the middle of an insert. Woken, each is fenced, gives its
 // partitions up without a trace, and takes part again.
-func TestZombies(t *testing.T) {
-	r := newRig(t, longAgo, func(c *simulator.Config) { c.Customers = 400 })
-	alterBroker(t, r.broker.addr, "group.consumer.session.timeout.ms", "6000")
-	v := openValve(t, r.engine)
-	stop := func(p *process) { p.signal(syscall.SIGSTOP) }
-	const slowly = "ZYKLUS_KAFKA_CHECKPOINT_INTERVAL=400ms" // eight instances run at once
-	consumer := []string{"ZYKLUS_KAFKA_GROUP_PROTOCOL=consumer"}
-	zombies := []*zombie{
-		{name: "running", freeze: stop},
-		{name: "kip848", freeze: stop, env: consumer, heirEnv: consumer},
-		{name: "produced", env: []string{"ZYKLUS_FREEZE=produced:25"}},
-		{name: "inserting", freeze: func(p *process) {
-			v.holdAfter(3000)
-			v.awaitHeld(t)
-			stop(p)
-		}, wake: v.release},
+func TestZombies(t *testing.T) { onBrokers(t, zombiesOn) }
+
+func zombiesOn(t *testing.T, broker *part) {
+	r := newRigOn(t, broker, longAgo, func(c *simulator.Config) { c.Customers = 400 })
+	zombies, slowly := r.zombies(), "ZYKLUS_KAFKA_CHECKPOINT_INTERVAL=400ms" // eight instances run at once
+	if broker.real == nil {
+		alterBroker(t, broker.addr, "group.consumer.session.timeout.ms", "6000") // the real ones have been started with theirs
+		zombies = append(zombies, r.zombieInserting())
+	} else {
+		slowly = "ZYKLUS_KAFKA_CHECKPOINT_INTERVAL=1s" // three brokers, too
 	}
-	for _, z := range zombies {
-		z.d = r.deploy(z.name)
-		z.through = z.d
-		z.commits = r.checkpointsOf(z.d)
-	}
-	zombies[3].through.config = deploy(t, "inserting", r.topic, r.broker.addr, v.addr, "").config
 	for _, z := range zombies {
 		z.p = r.run(z.through, append(z.env, slowly)...)
 	}
@@ -98,6 +86,35 @@ func TestZombies(t *testing.T) {
 		r.compare(control, z.d)
 		r.checkAccount(z.d)
 	}
+}
+
+// zombies returns those that are frozen by what they do in Kafka.
+func (r *rig) zombies() []*zombie {
+	stop, consumer := func(p *process) { p.signal(syscall.SIGSTOP) }, []string{"ZYKLUS_KAFKA_GROUP_PROTOCOL=consumer"}
+	return []*zombie{
+		r.zombie("running", zombie{freeze: stop}),
+		r.zombie("kip848", zombie{freeze: stop, env: consumer, heirEnv: consumer}),
+		r.zombie("produced", zombie{env: []string{"ZYKLUS_FREEZE=produced:25"}}),
+	}
+}
+
+// zombieInserting is frozen in the middle of an insert, which arrives when it wakes.
+func (r *rig) zombieInserting() *zombie {
+	v := openValve(r.t, r.engine)
+	z := r.zombie("inserting", zombie{wake: v.release, freeze: func(p *process) {
+		v.holdAfter(3000)
+		v.awaitHeld(r.t)
+		p.signal(syscall.SIGSTOP)
+	}})
+	z.through.config = deploy(r.t, z.d.database, r.topic, r.broker.addr, v.addr, "").config
+	return z
+}
+
+// zombie deploys one.
+func (r *rig) zombie(name string, z zombie) *zombie {
+	z.name, z.d = name, r.deploy(name)
+	z.through, z.commits = z.d, r.checkpointsOf(z.d)
+	return &z
 }
 
 // takesPart waits until the woken instance has lost its partitions and has got some again, beside its heir.
