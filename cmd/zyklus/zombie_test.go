@@ -54,7 +54,7 @@ func TestZombies(t *testing.T) {
 		z.through = z.d
 		z.commits = r.checkpointsOf(z.d)
 	}
-	zombies[3].through.config = deploy(t, "inserting", r.topic, r.broker.addr, v.addr, "").config
+	zombies[3].through.config = r.configure("inserting", v.addr).config
 	for _, z := range zombies {
 		z.p = r.run(z.through, append(z.env, slowly)...)
 	}
@@ -95,6 +95,7 @@ func TestZombies(t *testing.T) {
 			t.Errorf("%s ended with %d", z.name, code)
 		}
 		z.commits.checkNoFuture(z.name + " at the end")
+		r.agrees(z.d)
 		r.compare(control, z.d)
 		r.checkAccount(z.d)
 	}
