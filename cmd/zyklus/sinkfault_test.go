@@ -44,7 +44,7 @@ func (p *process) steady(when string) {
 // advance is how far a pipeline and its checkpoints have come.
 type advance struct {
 	events, position float64
-	deadlines        float64 // transitions by silence alone
+	deadlines, due   float64
 	letters          int
 	byPartition      map[int32]int64
 }
@@ -54,18 +54,20 @@ func (l *ledgerOfCheckpoints) progress(p *process) advance {
 	l.read()
 	now := advance{
 		events: metric(l.rig.t, p.served(), "zyklus_events_total"), position: float64(l.position()),
-		deadlines: deadlines(l.rig.t, p.served()), letters: len(l.rig.letters(l.d)), byPartition: map[int32]int64{},
+		letters: len(l.rig.letters(l.d)), byPartition: map[int32]int64{},
 	}
+	now.deadlines, now.due = deadlines(l.rig.t, p.served())
 	for partition, at := range l.reached {
 		now.byPartition[partition] = at
 	}
 	return now
 }
 
-// deadlines is how many transitions a pipeline has published because of silence.
-func deadlines(t testing.TB, url string) float64 {
+// deadlines is how many transitions a pipeline has published because of silence, and how many customers are due: the fold
+// of an event fires what was due before it, but of those who stay silent nobody else would.
+func deadlines(t testing.TB, url string) (fired, due float64) {
 	t.Helper()
-	return metric(t, url, "zyklus_transitions_total", `cause="deadline"`)
+	return metric(t, url, "zyklus_transitions_total", `cause="deadline"`), metric(t, url, "zyklus_timers_due")
 }
 
 // goesOn holds a pipeline whose ClickHouse takes no rows to what must go on all the same: events, deadlines, the checkpoints
@@ -79,7 +81,7 @@ func (l *ledgerOfCheckpoints) goesOn(p *process, missing, when string) {
 		_ = p.alive()
 		now := l.progress(p)
 		if now.events < before.events+100 || now.position < before.position+100 || now.letters < before.letters+2 ||
-			now.deadlines == before.deadlines {
+			now.deadlines == before.deadlines || now.due > 0 {
 			return fmt.Errorf("%+v after %+v", now, before)
 		}
 		for partition := range int32(rigPartitions) {
