@@ -25,7 +25,7 @@ const (
 
 // BenchmarkOutage takes ClickHouse away from a pipeline under load (ZYKLUS_BENCH_OUTAGE=10m, for so long) and gives it back.
 // Simulated time runs as fast as ZYKLUS_BENCH_CUSTOMERS need it to for ZYKLUS_BENCH_RATE events a second. In the end all
-// rows are compared with those of a pipeline that nothing happened to.
+// rows must be those of a pipeline that nothing happened to.
 func BenchmarkOutage(b *testing.B) {
 	rate, customers, length := float64(outageRate), outageCustomers, outageLength
 	setting(b, "ZYKLUS_BENCH_RATE", &rate)
@@ -73,6 +73,9 @@ func BenchmarkOutage(b *testing.B) {
 	s.awaitClock(control, "control", to)
 	control.stop()
 	missing, extra := s.differences("control", "outage")
+	if lost+missing+extra != 0 {
+		b.Errorf("%v days were given up, %v rows are lost, %v are wrong", lost, missing, extra)
+	}
 
 	b.ReportMetric(float64(f.count), "events")
 	b.ReportMetric(length.Seconds(), "outage-s")

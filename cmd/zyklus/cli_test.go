@@ -21,7 +21,7 @@ import (
 const secret = "pa55-w0rd&+%"
 
 // cli runs zyklus to its end. The secret must not be in its output.
-func cli(t *testing.T, args ...string) (code int, stdout, stderr string) {
+func cli(t testing.TB, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	code, stdout, stderr = runZyklus(t, []string{"ZYKLUS_CLICKHOUSE_PASSWORD=" + secret}, args...)
 	for _, hidden := range []string{secret, "pa55-w0rd"} {

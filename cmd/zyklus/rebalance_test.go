@@ -114,7 +114,7 @@ func TestKilledWhileClickHouseIsSlow(t *testing.T) {
 	d := r.deploy("slow")
 	v := openValve(t, r.engine)
 	through := d
-	through.config = deploy(t, "slow", r.topic, r.broker.addr, v.addr, "").config
+	through.config = r.configure("slow", v.addr).config
 	checkpoints := r.checkpointsOf(d)
 	for i, hold := range []int64{1, 30_000, 80_000} {
 		p := r.run(through, static("slow"))
@@ -207,6 +207,7 @@ func TestLeaveByTheBrokersProtocol(t *testing.T) {
 			t.Errorf("an instance ended with %d", code)
 		}
 	}
+	r.agrees(d)
 	r.compare(r.control("control", at), d)
 	r.checkAccount(d)
 }

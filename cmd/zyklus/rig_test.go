@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	varint "encoding/binary"
 	"encoding/json"
@@ -11,6 +12,7 @@ import (
 	"maps"
 	"math"
 	"net/http"
+	"os"
 	"os/exec"
 	"regexp"
 	"slices"
@@ -109,9 +111,28 @@ func newRigOn(t testing.TB, broker *part, change ...func(*simulator.Config)) *ri
 // deploy makes a group with its own database.
 func (r *rig) deploy(name string) deployment {
 	r.t.Helper()
-	d := deploy(r.t, name+r.broker.suffix, r.topic, r.broker.addr, r.engine.addr, "")
+	d := r.configure(name+r.broker.suffix, r.engine.addr)
 	if code, out, log := runZyklus(r.t, nil, "migrate", "--config", d.config); code != 0 {
 		r.t.Fatalf("migrate of %s ended with %d\n%s\n%s", name, code, out, log)
+	}
+	return d
+}
+
+// configure writes the configuration of a deployment, with as much lateness as the feed needs. The engine may be something
+// that stands before it.
+func (r *rig) configure(name, engine string) deployment {
+	r.t.Helper()
+	d := deploy(r.t, name, r.topic, r.broker.addr, engine, "")
+	if r.feed == nil {
+		return d
+	}
+	text, err := os.ReadFile(d.config)
+	if err == nil {
+		text = bytes.Replace(text, []byte("clock: events"), fmt.Appendf(nil, "clock: events, lateness: %v", r.feed.patience), 1)
+		err = os.WriteFile(d.config, text, 0o644)
+	}
+	if err != nil {
+		r.t.Fatal(err)
 	}
 	return d
 }
@@ -145,8 +166,24 @@ func (r *rig) compareAt(p *process, d deployment, checkpoints *ledgerOfCheckpoin
 	if checkpoints != nil {
 		checkpoints.checkNoFuture("at the end")
 	}
+	r.agrees(d)
 	r.compare(r.control("control", at), d)
 	r.checkAccount(d)
+}
+
+// agrees holds the state and all rows of a deployment that has stopped against the oracle, customer by customer. Of those
+// of whom an event may have come too late only totals follow: half agree exactly, and everybody where none does.
+func (r *rig) agrees(d deployment) {
+	r.t.Helper()
+	all := sums(verifies(r.t, d, 0, "--all"))
+	floor := all.Customers
+	if r.feed.tooLate > 0 {
+		floor /= 2
+	}
+	if all.Customers == 0 || all.Exact < floor || all.Unknown["in_motion"] > 0 {
+		r.t.Errorf("%s stands still, and at least %d customers should agree exactly: %+v", d.database, floor, all)
+	}
+	r.t.Logf("%s was verified: %+v", d.database, all)
 }
 
 // control runs a deployment that nothing happens to over all that was fed, and stops it.
@@ -257,8 +294,8 @@ func get(url string) (int, string, error) {
 	return resp.StatusCode, string(body), err
 }
 
-// metric returns the sum of a metric over its labels.
-func metric(t testing.TB, url, name string) (sum float64) {
+// metric returns the sum of a metric over its labels, or over those lines only that have certain ones, such as cause="deadline".
+func metric(t testing.TB, url, name string, labels ...string) (sum float64) {
 	t.Helper()
 	code, text, err := get(url + "/metrics")
 	if err != nil || code != http.StatusOK {
@@ -270,12 +307,16 @@ func metric(t testing.TB, url, name string) (sum float64) {
 		if !ok || rest[0] != ' ' && rest[0] != '{' {
 			continue
 		}
+		found = true
+		if slices.ContainsFunc(labels, func(l string) bool { return !strings.Contains(rest, l) }) {
+			continue
+		}
 		fields := strings.Fields(rest)
 		v, err := strconv.ParseFloat(fields[len(fields)-1], 64)
 		if err != nil {
 			t.Fatalf("metric %q: %v", line, err)
 		}
-		found, sum = true, sum+v
+		sum += v
 	}
 	if !found {
 		t.Fatalf("there is no metric %s", name)
@@ -285,15 +326,17 @@ func metric(t testing.TB, url, name string) (sum float64) {
 
 // feeder plays simulated time into a topic, slice by slice, each with its heartbeats, and remembers what it wrote.
 type feeder struct {
-	t       testing.TB
-	play    *playback
-	tape    *tape
-	mu      sync.Mutex
-	at      time.Time // simulated time reached
-	stop    chan struct{}
-	done    chan struct{}
-	stopped sync.Once
-	err     error
+	t        testing.TB
+	play     *playback
+	tape     *tape
+	mu       sync.Mutex
+	at       time.Time // simulated time reached
+	stop     chan struct{}
+	done     chan struct{}
+	stopped  sync.Once
+	err      error
+	tooLate  float64       // share of events that come later than the lateness
+	patience time.Duration // lateness under which the others come in time
 }
 
 const (
@@ -328,7 +371,8 @@ func startFeederInto(t testing.TB, broker, topic string, wrap func(feed) feed, c
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &feeder{t: t, tape: &tape{feed: wrap(out)}, at: cfg.Start, stop: make(chan struct{}), done: make(chan struct{})}
+	f := &feeder{t: t, tape: &tape{feed: wrap(out)}, at: cfg.Start, stop: make(chan struct{}), done: make(chan struct{}),
+		tooLate: cfg.Shares.TooLate, patience: cfg.TooLateMin * 2 / 3}
 	f.play = &playback{sim: sim, feed: f.tape, now: time.Now}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	go func() {
@@ -344,7 +388,7 @@ func (f *feeder) run(ctx context.Context) error {
 	for n := 0; ; n++ {
 		select {
 		case <-f.stop:
-			return nil
+			return f.settle(ctx)
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-time.After(feedPause):
@@ -365,6 +409,15 @@ func (f *feeder) run(ctx context.Context) error {
 		f.at = to
 		f.mu.Unlock()
 	}
+}
+
+// settle lets time go on until nothing is open: a refund waits for its order once the patience, and its dead letter until
+// nothing can come before it.
+func (f *feeder) settle(ctx context.Context) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.at = f.at.Add(2*f.patience + feedSlice)
+	return f.play.heartbeat(ctx, f.at)
 }
 
 // reached is the simulated time up to which everything is in the topic.
@@ -749,10 +802,11 @@ type ledgerOfCheckpoints struct {
 	next     map[int32]int64
 	versions map[int32]int64 // of the last committed checkpoint, by partition
 	reached  map[int32]int64 // position in the input topic
+	heard    map[int32]int64 // instant up to which all deadlines have fired, Unix milliseconds
 }
 
 func (r *rig) checkpointsOf(d deployment) *ledgerOfCheckpoints {
-	return &ledgerOfCheckpoints{rig: r, d: d, next: map[int32]int64{}, versions: map[int32]int64{}, reached: map[int32]int64{}}
+	return &ledgerOfCheckpoints{rig: r, d: d, next: map[int32]int64{}, versions: map[int32]int64{}, reached: map[int32]int64{}, heard: map[int32]int64{}}
 }
 
 // read takes what has been committed since the last call. Positions and numbers never go back.
@@ -778,6 +832,11 @@ func (l *ledgerOfCheckpoints) read() {
 				rec.Offset, l.reached[rec.Partition], position)
 		}
 		l.versions[rec.Partition], l.reached[rec.Partition] = version, position
+		meta, err := pipeline.ReadMeta(rec.Value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.heard[rec.Partition] = meta.Heard
 	}
 }
 
@@ -824,7 +883,7 @@ func (l *ledgerOfCheckpoints) checkNoFuture(when string) {
 	queries := map[string]string{
 		"orders": "SELECT c.partition, max(o.version) FROM orders AS o INNER JOIN (SELECT DISTINCT customer_id, partition FROM customers) AS c ON c.customer_id = o.customer_id GROUP BY c.partition",
 	}
-	for _, table := range []string{"customers", "phase_transitions", "checkpoints"} {
+	for _, table := range []string{"customers", "customer_days", "phase_transitions", "checkpoints"} {
 		queries[table] = "SELECT partition, max(version) FROM " + table + " GROUP BY partition"
 	}
 	for table, sql := range queries {

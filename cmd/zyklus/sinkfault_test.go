@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"regexp"
 	"strconv"
@@ -19,7 +20,7 @@ const faultSeed = 5
 func (r *rig) behind(name string) (deployment, *faulty) {
 	r.t.Helper()
 	f := startFaulty(r.t, r.engine.addr)
-	d := deploy(r.t, name, r.topic, r.broker.addr, f.addr, "")
+	d := r.configure(name, f.addr)
 	d.engine = r.engine.addr
 	succeed(r.t, "migrate", "--config", d.config)
 	return d, f
@@ -44,39 +45,49 @@ func (p *process) steady(when string) {
 // advance is how far a pipeline and its checkpoints have come.
 type advance struct {
 	events, position float64
+	deadlines        float64
 	letters          int
 	byPartition      map[int32]int64
+	heard            map[int32]int64
 }
 
 func (l *ledgerOfCheckpoints) progress(p *process) advance {
 	l.rig.t.Helper()
 	l.read()
-	now := advance{
+	return advance{
 		events: metric(l.rig.t, p.served(), "zyklus_events_total"), position: float64(l.position()),
-		letters: len(l.rig.letters(l.d)), byPartition: map[int32]int64{},
+		deadlines: deadlines(l.rig.t, p.served()), letters: len(l.rig.letters(l.d)),
+		byPartition: maps.Clone(l.reached), heard: maps.Clone(l.heard),
 	}
-	for partition, at := range l.reached {
-		now.byPartition[partition] = at
-	}
-	return now
 }
 
-// goesOn holds a pipeline whose ClickHouse takes no rows to what must go on all the same: events, the checkpoints of every
-// partition, and the outputs on Kafka. /readyz names what is missing, and memory is bounded.
+// deadlines is how many transitions a pipeline has published because of silence. The fold of an event fires what was due
+// before it, too: that nobody is left out who stays silent, its checkpoints tell (ledgerOfCheckpoints.heard).
+func deadlines(t testing.TB, url string) float64 {
+	t.Helper()
+	return metric(t, url, "zyklus_transitions_total", `cause="deadline"`)
+}
+
+// goesOn holds a pipeline whose ClickHouse takes no rows to what must go on all the same: events, deadlines, the checkpoints
+// of every partition, and the outputs on Kafka. /readyz names what is missing, and memory is bounded.
 func (l *ledgerOfCheckpoints) goesOn(p *process, missing, when string) {
 	t := l.rig.t
 	t.Helper()
 	p.awaitNotReady(30*time.Second, missing, when)
 	before := l.progress(p)
-	eventually(t, time.Minute, when+": events, checkpoints of all partitions, and dead letters go on", func() error {
+	eventually(t, time.Minute, when+": events, deadlines, checkpoints of all partitions, and dead letters go on", func() error {
 		_ = p.alive()
 		now := l.progress(p)
-		if now.events < before.events+100 || now.position < before.position+100 || now.letters < before.letters+2 {
+		if now.events < before.events+100 || now.position < before.position+100 || now.letters < before.letters+2 ||
+			now.deadlines == before.deadlines {
 			return fmt.Errorf("%+v after %+v", now, before)
 		}
 		for partition := range int32(rigPartitions) {
 			if now.byPartition[partition] <= before.byPartition[partition] {
 				return fmt.Errorf("partition %d stands at %d", partition, now.byPartition[partition])
+			}
+			if now.heard[partition] <= before.heard[partition] {
+				return fmt.Errorf("deadlines of partition %d have fired up to %d", partition, now.heard[partition])
 			}
 		}
 		return nil
@@ -92,15 +103,16 @@ func (l *ledgerOfCheckpoints) goesOn(p *process, missing, when string) {
 
 // TestInsertFaults does everything to inserts that can happen between a client and a server: rows stored whose answer is
 // lost or comes too late, inserts that arrive after they have been made again, bodies cut at any place, exceptions, and
-// pages of whatever stands in between. Each happens once to each of four tables, whatever was in the insert.
+// pages of whatever stands in between. Each happens once to each table, whatever was in the insert; rows that withdraw
+// others are among them.
 func TestInsertFaults(t *testing.T) {
 	for _, compression := range []string{"none", "lz4"} {
 		t.Run(compression, func(t *testing.T) {
-			r := newRig(t)
+			r := newRig(t, outOfOrder)
 			d, f := r.behind("faults_" + compression)
 			p := r.run(d, "ZYKLUS_CLICKHOUSE_INSERT_TIMEOUT=1s", "ZYKLUS_CLICKHOUSE_COMPRESSION="+compression)
 			r.await(p, d, r.feed.reached(), "before any fault")
-			tables := []string{"customers", "orders", "dead_letters", "checkpoints"}
+			tables := []string{"customers", "customer_days", "orders", "phase_transitions", "dead_letters", "checkpoints"}
 			t.Logf("seed %d", faultSeed)
 			plan, left := onceEach(rand.New(rand.NewPCG(faultSeed, 0)), tables...)
 			f.set(func(f *faulty) { f.plan = plan })
@@ -113,7 +125,7 @@ func TestInsertFaults(t *testing.T) {
 			})
 			p.awaitReady(30*time.Second, "after all faults")
 			for _, class := range []string{"overload", "network"} {
-				if n := metric(t, p.served(), `zyklus_clickhouse_retries_total{class="`+class+`"}`); n < 10 {
+				if n := metric(t, p.served(), "zyklus_clickhouse_retries_total", `class="`+class+`"`); n < 10 {
 					t.Errorf("%v attempts were counted as made again for errors of class %s", n, class)
 				}
 			}
@@ -280,6 +292,7 @@ func TestSchemaChanges(t *testing.T) {
 		t.Errorf("rows with the newer column's default, and all: %s", lines[0])
 	}
 	succeed(t, "migrate", "--config", d.config) // takes the newer view back: no row is touched
+	r.agrees(d)
 	r.compare(r.control("schema_control", at), d)
 	r.checkAccount(d)
 

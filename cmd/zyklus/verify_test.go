@@ -21,7 +21,7 @@ import (
 )
 
 // verifies runs admin verify, which must exit with a code, and returns what it reports.
-func verifies(t *testing.T, d deployment, code int, args ...string) *verify.Report {
+func verifies(t testing.TB, d deployment, code int, args ...string) *verify.Report {
 	t.Helper()
 	got, out, log := cli(t, append([]string{"admin", "verify", "--config", d.config, "--output", "json"}, args...)...)
 	r := &verify.Report{}

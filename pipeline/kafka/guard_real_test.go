@@ -167,7 +167,7 @@ func TestWallClockSetBack(t *testing.T) {
 	if n := count(t, reg, "zyklus_dead_letters_total"); n != 0 {
 		t.Errorf("%v dead letters", n)
 	}
-	sameRows(t, clean, l, "orders", "phase_transitions")
+	sameRows(t, clean, l, finalTables...)
 }
 
 // TestWallClockSetAhead: an hour ahead for a while, in a process whose source is watched. Time does not follow a clock
