@@ -194,9 +194,23 @@ func (c *chance) step(i int) {
 		m.run = nil
 	default:
 		c.note("cut", i)
+		m.run.awaitBegun(c.t) // without brokers none begins
 		m.wire.cut()
 		m.cut = true
 	}
+}
+
+// awaitBegun waits until a process has found everything that it needs, and joins its group.
+func (r *running) awaitBegun(t *testing.T) {
+	t.Helper()
+	eventually(t, "it has begun", func() error {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.group == nil {
+			return errors.New("it has not")
+		}
+		return nil
+	})
 }
 
 func (c *chance) note(what string, i int) { c.events = append(c.events, fmt.Sprint(what, " ", i)) }
