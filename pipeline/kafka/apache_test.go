@@ -37,10 +37,17 @@ func TestApache(t *testing.T) {
 	run("TransactionTimesOut", 1, transactionTimesOut)
 	run("AnswersLost", 2, func(t *testing.T, l *lab) { answersLost(t, l, cluster) })
 	// Nothing below does anything to the broker, so all of it runs at once.
-	run("ProtocolsMix", 4, func(t *testing.T, l *lab) { t.Parallel(); protocolsMix(t, l) })
+	atOnce := func(name string, partitions int32, test func(*testing.T, *lab)) {
+		run(name, partitions, func(t *testing.T, l *lab) { t.Parallel(); test(t, l) })
+	}
+	atOnce("ProtocolsMix", 4, protocolsMix)
+	atOnce("InputGrows", 2, inputGrowsAtWork)
+	for name := range lossesAtWork {
+		atOnce("TopicLost/"+name, 1, func(t *testing.T, l *lab) { topicLostAtWork(t, l, name) })
+	}
 	for _, protocol := range []string{ProtocolClassic, ProtocolConsumer} {
 		each := func(name string, partitions int32, test func(*testing.T, *lab, string)) {
-			run(name+"/"+protocol, partitions, func(t *testing.T, l *lab) { t.Parallel(); test(t, l, protocol) })
+			atOnce(name+"/"+protocol, partitions, func(t *testing.T, l *lab) { test(t, l, protocol) })
 		}
 		each("LostIsNotRevoked", 2, lostIsNotRevoked)
 		each("ConfirmMember", 1, confirmsMember)

@@ -544,19 +544,37 @@ func TestZombieInRestore(t *testing.T) {
 	l.awaitTotals()
 }
 
+// grow gives a topic more partitions.
+func (l *lab) grow(topic string, to int) {
+	l.t.Helper()
+	_, err := kadm.NewClient(l.producer.cl).UpdatePartitions(l.t.Context(), to, topic)
+	must(l.t, err)
+}
+
+// endedWith expects a Runner to end by itself, with one line.
+func (r *running) endedWith(t *testing.T, want string) {
+	t.Helper()
+	r.wg.Wait()
+	if r.err == nil || !strings.Contains(r.err.Error(), want) || strings.Contains(r.err.Error(), "\n") {
+		t.Fatalf("got %v", r.err)
+	}
+}
+
+// grownKeyed is what is said of a topic of two partitions that is keyed by customer and has now three.
+func grownKeyed(topic string) string {
+	return "topic " + topic + " has been given more partitions (2, now 3), so customers are no longer where their state is: set key: other for this source, with a new group and a new database"
+}
+
+func inputGrowsAtWork(t *testing.T, l *lab) {
+	r := l.run()
+	r.awaitSessions(t, 2)
+	l.grow(l.o.Topic, 3)
+	r.endedWith(t, grownKeyed(l.o.Topic))
+	l.refuses(func(*Options, *Deps) {}, grownKeyed(l.o.Topic)) // nor does it start again
+}
+
 func TestGrowth(t *testing.T) {
-	grow := func(t *testing.T, l *lab, topic string, to int) {
-		_, err := kadm.NewClient(l.producer.cl).UpdatePartitions(t.Context(), to, topic)
-		must(t, err)
-	}
-	const keyed = "topic events has been given more partitions (2, now 3), so customers are no longer where their state is: set key: other for this source, with a new group and a new database"
-	ended := func(t *testing.T, r *running, want string) {
-		t.Helper()
-		r.wg.Wait()
-		if r.err == nil || !strings.Contains(r.err.Error(), want) || strings.Contains(r.err.Error(), "\n") {
-			t.Fatalf("got %v", r.err)
-		}
-	}
+	keyed := grownKeyed("events")
 	ran := func(t *testing.T) *lab {
 		l := newLab(t, 2)
 		l.produce(100)
@@ -566,30 +584,23 @@ func TestGrowth(t *testing.T) {
 		return l
 	}
 	for name, run := range map[string]func(t *testing.T){
-		"input while running": func(t *testing.T) {
-			l := newLab(t, 2)
-			r := l.run()
-			r.awaitSessions(t, 2)
-			grow(t, l, "events", 3)
-			ended(t, r, keyed)
-			l.refuses(func(*Options, *Deps) {}, keyed) // nor does it start again
-		},
+		"input while running": func(t *testing.T) { inputGrowsAtWork(t, newLab(t, 2)) },
 		"input and changelog": func(t *testing.T) {
 			l := ran(t)
-			grow(t, l, "events", 3)
-			grow(t, l, "zyklus-g-changelog", 3)
+			l.grow("events", 3)
+			l.grow("zyklus-g-changelog", 3)
 			l.refuses(func(*Options, *Deps) {}, keyed)
 		},
 		"changelog alone": func(t *testing.T) {
 			l := ran(t)
-			grow(t, l, "zyklus-g-changelog", 3)
+			l.grow("zyklus-g-changelog", 3)
 			l.refuses(func(*Options, *Deps) {}, "events has 2 partitions, its changelog topic zyklus-g-changelog has 3: the one was created anew with fewer, or the other given more; run zyklus admin rebuild")
 		},
 		"changelog while running": func(t *testing.T) {
 			l := newLab(t, 2)
 			r := l.run()
 			r.awaitSessions(t, 2)
-			grow(t, l, "zyklus-g-changelog", 3)
+			l.grow("zyklus-g-changelog", 3)
 			l.produce(100)
 			l.awaitTotals()
 			must(t, r.stop())
@@ -598,7 +609,7 @@ func TestGrowth(t *testing.T) {
 			l := newLab(t, 2)
 			r := l.run()
 			r.awaitSessions(t, 2)
-			grow(t, l, "zyklus-g-dead-letters", 3)
+			l.grow("zyklus-g-dead-letters", 3)
 			l.send("bad-1")
 			l.produce(100)
 			l.awaitTotals()
@@ -616,16 +627,16 @@ func TestGrowth(t *testing.T) {
 			must(t, EnsureTopics(t.Context(), l.o, 2))
 			r := l.run()
 			r.awaitSessions(t, 2)
-			grow(t, l, "zyklus-k-events", 3)
-			ended(t, r, "topic zyklus-k-events has been given more partitions (2, now 3), so customers are no longer where their state is: take a new group with a new database")
+			l.grow("zyklus-k-events", 3)
+			r.endedWith(t, "topic zyklus-k-events has been given more partitions (2, now 3), so customers are no longer where their state is: take a new group with a new database")
 		},
 		"source that is re-keyed": func(t *testing.T) {
 			l := newLab(t, 2)
 			stage := func(o *Options, _ *Deps) { o.Stage = "rekey" }
 			r := l.run(stage)
 			r.awaitSessions(t, 2)
-			grow(t, l, "events", 3)
-			ended(t, r, "topic events has been given more partitions (2, now 3): run zyklus migrate, which lets the re-keying stage know them, and start again")
+			l.grow("events", 3)
+			r.endedWith(t, "topic events has been given more partitions (2, now 3): run zyklus migrate, which lets the re-keying stage know them, and start again")
 			o := l.o
 			o.Stage = "rekey"
 			must(t, EnsureTopics(t.Context(), o, 0))
