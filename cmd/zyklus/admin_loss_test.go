@@ -137,7 +137,7 @@ func (s *source) sum(d deployment) string {
 
 // TestAcceptLoss: records are deleted before they were read, then the topic is created anew. Each time the deployment
 // refuses, the loss is accepted, and everything that was and is there counts once.
-func TestAcceptLoss(t *testing.T) { onBrokersAtOnce(t, acceptLoss) }
+func TestAcceptLoss(t *testing.T) { onBrokers(t, acceptLoss) }
 
 func acceptLoss(t *testing.T, broker *part) {
 	engine, _ := startClickHouse(t, t.TempDir())
@@ -215,7 +215,7 @@ func (s *source) awaitLost(d deployment, n int) {
 }
 
 // TestAcceptLossOfSources: the same where sources are re-keyed, of their topics and of the topic of events.
-func TestAcceptLossOfSources(t *testing.T) { onBrokersAtOnce(t, acceptLossOfSources) }
+func TestAcceptLossOfSources(t *testing.T) { onBrokers(t, acceptLossOfSources) }
 
 func acceptLossOfSources(t *testing.T, broker *part) {
 	orders, web := ordersTopic+broker.suffix, webTopic+broker.suffix

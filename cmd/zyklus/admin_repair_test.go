@@ -130,7 +130,7 @@ func TestRepairCDNOW(t *testing.T) {
 }
 
 // TestRebuildOfWhatIsGone: a topic that has lost records is told, and needs consent.
-func TestRebuildOfWhatIsGone(t *testing.T) { onBrokersAtOnce(t, rebuildOfWhatIsGone) }
+func TestRebuildOfWhatIsGone(t *testing.T) { onBrokers(t, rebuildOfWhatIsGone) }
 
 func rebuildOfWhatIsGone(t *testing.T, broker *part) {
 	engine, _ := startClickHouse(t, t.TempDir())

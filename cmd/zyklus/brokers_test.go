@@ -20,22 +20,20 @@ import (
 	"zyklus/bench/apachekafka"
 )
 
-// onBrokers runs a test with the embedded broker, and with three brokers of Apache Kafka where they can be had.
+// onBrokers runs a test with the embedded broker, and with three brokers of Apache Kafka where they can be had. Both runs at
+// once take little longer than one, and either has its brokers for itself.
 func onBrokers(t *testing.T, test func(t *testing.T, broker *part)) {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("runs real processes")
 	}
-	t.Run("embedded", func(t *testing.T) { test(t, startPart(t, "broker")) })
-	t.Run("apache", func(t *testing.T) { test(t, startRealBrokers(t)) })
-}
-
-// onBrokersAtOnce is onBrokers for a test that leaves the brokers alone: both runs at once take little longer than one.
-func onBrokersAtOnce(t *testing.T, test func(t *testing.T, broker *part)) {
-	t.Helper()
-	onBrokers(t, func(t *testing.T, broker *part) {
+	t.Run("embedded", func(t *testing.T) {
 		t.Parallel()
-		test(t, broker)
+		test(t, startPart(t, "broker"))
+	})
+	t.Run("apache", func(t *testing.T) {
+		t.Parallel()
+		test(t, startRealBrokers(t))
 	})
 }
 

@@ -103,13 +103,13 @@ func outages(t *testing.T, broker *part) {
 
 // TestInstances runs two instances in one group, of which one comes, one goes, and one is killed and replaced.
 func TestInstances(t *testing.T) {
-	onBrokersAtOnce(t, func(t *testing.T, broker *part) { instances(t, broker, kafka.ProtocolClassic) })
+	onBrokers(t, func(t *testing.T, broker *part) { instances(t, broker, kafka.ProtocolClassic) })
 }
 
 // TestInstancesByTheBrokersProtocol is the same where the brokers divide the partitions. There the place of the one that is
 // killed is kept until its session ends.
 func TestInstancesByTheBrokersProtocol(t *testing.T) {
-	onBrokersAtOnce(t, func(t *testing.T, broker *part) { instances(t, broker, kafka.ProtocolConsumer) })
+	onBrokers(t, func(t *testing.T, broker *part) { instances(t, broker, kafka.ProtocolConsumer) })
 }
 
 func instances(t *testing.T, broker *part, protocol string) {

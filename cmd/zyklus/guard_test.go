@@ -11,7 +11,7 @@ import (
 
 // TestStalledSource: a required source falls silent under a real process. Time stands still, and the output event, the
 // metric and the row say so; once it is back, they say that, and the rows are those of a process that came afterwards.
-func TestStalledSource(t *testing.T) { onBrokersAtOnce(t, stalledSource) }
+func TestStalledSource(t *testing.T) { onBrokers(t, stalledSource) }
 
 func stalledSource(t *testing.T, broker *part) {
 	engine, _ := startClickHouse(t, t.TempDir())

@@ -27,7 +27,7 @@ func longAgo(c *simulator.Config) {
 
 // TestKilledInRestoreAndRevoke kills instances while they restore, and while they make the last checkpoint of partitions
 // that another instance is to have.
-func TestKilledInRestoreAndRevoke(t *testing.T) { onBrokersAtOnce(t, killedInRestoreAndRevoke) }
+func TestKilledInRestoreAndRevoke(t *testing.T) { onBrokers(t, killedInRestoreAndRevoke) }
 
 func killedInRestoreAndRevoke(t *testing.T, broker *part) {
 	r := newRigOn(t, broker, longAgo)
@@ -151,7 +151,7 @@ func TestKilledWhileClickHouseIsSlow(t *testing.T) {
 
 // TestStaticInstances: a killed instance comes back under its instance id before its session ends, and no partition moves;
 // of two processes with the same id the older ends; one that does not come back is given up by admin leave.
-func TestStaticInstances(t *testing.T) { onBrokersAtOnce(t, staticInstances) }
+func TestStaticInstances(t *testing.T) { onBrokers(t, staticInstances) }
 
 func staticInstances(t *testing.T, broker *part) {
 	r := newRigOn(t, broker)
@@ -188,7 +188,7 @@ func staticInstances(t *testing.T, broker *part) {
 }
 
 // TestLeaveByTheBrokersProtocol is admin leave where the brokers divide the partitions.
-func TestLeaveByTheBrokersProtocol(t *testing.T) { onBrokersAtOnce(t, leaveByTheBrokersProtocol) }
+func TestLeaveByTheBrokersProtocol(t *testing.T) { onBrokers(t, leaveByTheBrokersProtocol) }
 
 func leaveByTheBrokersProtocol(t *testing.T, broker *part) {
 	r := newRigOn(t, broker)
@@ -274,7 +274,7 @@ func owners(members []kafka.Member, group string) (list []string) {
 
 // TestRekeyedSourceGrows gives a source that is re-keyed more partitions while it is read: the pipeline says what to do, and
 // goes on with all of them.
-func TestRekeyedSourceGrows(t *testing.T) { onBrokersAtOnce(t, rekeyedSourceGrows) }
+func TestRekeyedSourceGrows(t *testing.T) { onBrokers(t, rekeyedSourceGrows) }
 
 func rekeyedSourceGrows(t *testing.T, broker *part) {
 	r := &rig{t: t, broker: broker, engine: startPart(t, "clickhouse"), topic: "grown" + broker.suffix}

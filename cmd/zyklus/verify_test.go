@@ -165,7 +165,7 @@ func (r *rig) tamper(t *testing.T, d deployment) {
 
 // TestVerifyWallClock: events of the present, some late, twice or out of order, agree while the wall clock goes on, also
 // once the topic has lost its beginning.
-func TestVerifyWallClock(t *testing.T) { onBrokersAtOnce(t, verifyWallClock) }
+func TestVerifyWallClock(t *testing.T) { onBrokers(t, verifyWallClock) }
 
 func verifyWallClock(t *testing.T, broker *part) {
 	r := &rig{t: t, broker: broker, engine: startPart(t, "clickhouse"), topic: "events" + broker.suffix}
