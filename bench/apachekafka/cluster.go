@@ -99,6 +99,9 @@ func (c *Cluster) settings(more map[string]string) []string {
 		"transaction.state.log.num.partitions=6",
 		"transaction.abort.timed.out.transaction.cleanup.interval.ms=1000",
 		"group.initial.rebalance.delay.ms=0",
+		"group.consumer.heartbeat.interval.ms=1000",
+		"group.consumer.min.heartbeat.interval.ms=100", // bounds of what a group may be given
+		"group.consumer.min.session.timeout.ms=1000",
 		"broker.session.timeout.ms=4000",
 		"broker.heartbeat.interval.ms=500",
 		"replica.lag.time.max.ms=4000",

@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -135,6 +137,7 @@ func TestUnavailable(t *testing.T) {
 	if want := "apache kafka needs programs that are not on the path: java (17 or later), mvn (Maven 3)"; err == nil || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
 	}
+	sayOnce.Do(func() {}) // it would not be true
 	for require, want := range map[string]string{"": "skipped", "1": "failed"} {
 		t.Setenv(RequireEnv, require)
 		probe := &outcome{TB: t}
@@ -142,6 +145,24 @@ func TestUnavailable(t *testing.T) {
 		if probe.what != want {
 			t.Errorf("with %s=%q the test is %s, want %s", RequireEnv, require, probe.what, want)
 		}
+	}
+}
+
+// TestSkipIsSaid: go test says of packages that pass which tests were not run.
+func TestSkipIsSaid(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs go test")
+	}
+	tool, err := exec.LookPath("go")
+	if err != nil {
+		t.Skip(err)
+	}
+	cmd := exec.CommandContext(t.Context(), tool, "test", "-count=1", "-run", "^TestBrokersComeAndGo$", ".")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", RequireEnv+"=", "PATH="+t.TempDir())
+	out, err := cmd.CombinedOutput()
+	const want = "SKIPPED, NOT TESTED on Apache Kafka: tests of package apachekafka: apache kafka needs programs that are not on the path: java"
+	if err != nil || strings.Count(string(out), want) != 1 || !strings.Contains(string(out), "ok ") {
+		t.Errorf("ended with %v\n%s", err, out)
 	}
 }
 

@@ -13,12 +13,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
-	"testing"
 	"time"
 )
-
-// RequireEnv is the environment variable that, set to 1, has tests fail where they would be skipped.
-const RequireEnv = "ZYKLUS_REQUIRE_KAFKA"
 
 //go:embed pom.xml
 var pom []byte
@@ -39,20 +35,6 @@ func Available() error {
 		return fmt.Errorf("apache kafka needs programs that are not on the path: %s", strings.Join(missing, ", "))
 	}
 	return nil
-}
-
-// Need skips the test if Apache Kafka cannot be run here. Where it is required, the test fails instead.
-func Need(t testing.TB) {
-	t.Helper()
-	err := Available()
-	switch {
-	case err == nil:
-	case os.Getenv(RequireEnv) == "1":
-		t.Fatalf("%v, and %s=1 requires it", err, RequireEnv)
-	default:
-		fmt.Fprintf(os.Stderr, "SKIPPED, NOT TESTED: %s: %v\n", t.Name(), err)
-		t.Skipf("SKIPPED, NOT TESTED: %v", err)
-	}
 }
 
 // library returns the directory of Kafka's jars in the user's cache. The first call on a machine fetches them; other

@@ -138,27 +138,26 @@ func (s *source) sum(d deployment) string {
 
 // TestAcceptLoss: records are deleted before they were read, then the topic is created anew. Each time the deployment
 // refuses, the loss is accepted, and everything that was and is there counts once.
-func TestAcceptLoss(t *testing.T) {
-	if testing.Short() {
-		t.Skip("runs real processes")
-	}
-	broker, _ := startBroker(t, t.TempDir())
+func TestAcceptLoss(t *testing.T) { onBrokers(t, acceptLoss) }
+
+func acceptLoss(t *testing.T, broker *part) {
 	engine, _ := startClickHouse(t, t.TempDir())
-	s := newSource(t, broker, map[string]int{"events": 2})
-	d := deploy(t, "kept", "events", broker, engine, "")
+	events := "events" + broker.suffix
+	s := newSource(t, broker.addr, map[string]int{events: 2})
+	d := deploy(t, "kept"+broker.suffix, events, broker.addr, engine, "")
 	succeed(t, "migrate", "--config", d.config)
-	s.sell("events", 60)
+	s.sell(events, 60)
 	s.through(d, 2, func(*process) {
-		fails(t, 1, problem("group kept has 1 members", "stop all instances"), "admin", "accept-loss", "--config", d.config, "--yes")
+		fails(t, 1, problem("group "+d.database+" has 1 members", "stop all instances"), "admin", "accept-loss", "--config", d.config, "--yes")
 	})
 	equal(t, "orders and value", s.sum(d), "60\t600")
 	if out := succeed(t, "admin", "accept-loss", "--config", d.config, "--yes"); !strings.Contains(out, "nothing is lost") {
 		t.Errorf("without a loss: %s", out)
 	}
 
-	s.sell("events", 40) // 20 orders and a heartbeat in each partition
-	s.truncate("events")
-	s.sell("events", 10)
+	s.sell(events, 40) // 20 orders and a heartbeat in each partition
+	s.truncate(events)
+	s.sell(events, 10)
 	s.refused(d, "has lost the records from offset 31 to 51 before they were read")
 	if l := answer[lagReport](t, "admin", "lag", "--config", d.config); len(l.Notices) != 2 || !strings.Contains(l.Notices[0], "zyklus admin accept-loss") {
 		t.Errorf("lag says %q", l.Notices)
@@ -187,19 +186,19 @@ func TestAcceptLoss(t *testing.T) {
 	s.through(d, 2, func(*process) { s.awaitLost(d, 2) })
 	equal(t, "orders and value", s.sum(d), "70\t700")
 
-	s.topics["events"] = 3
-	s.recreate("events")
+	s.topics[events] = 3
+	s.recreate(events)
 	fails(t, 1, problem("more partitions", "(2, now 3)", "new group"), "admin", "accept-loss", "--config", d.config, "--yes")
-	s.topics["events"] = 1
-	s.recreate("events")
+	s.topics[events] = 1
+	s.recreate(events)
 	fails(t, 1, problem("anew with fewer", "admin rebuild"), "admin", "accept-loss", "--config", d.config, "--yes")
-	s.topics["events"] = 2
-	s.recreate("events")
+	s.topics[events] = 2
+	s.recreate(events)
 	lost := answer[lossReport](t, "admin", "accept-loss", "--config", d.config, "--dry-run").Losses[0].Position
-	for s.write("events", 0, "{") < lost { // one of them where the state stood
+	for s.write(events, 0, "{") < lost { // one of them where the state stood
 	}
 	for s.orders < 400 { // more than the state has read: no offset tells
-		s.sell("events", 50)
+		s.sell(events, 50)
 	}
 	fails(t, 1, problem("partition 0 was built up to offset", "the topic was created anew", "zyklus admin accept-loss"), "admin", "verify", "--config", d.config)
 	s.refused(d, "the topic was created anew")
@@ -210,7 +209,7 @@ func TestAcceptLoss(t *testing.T) {
 	s.through(d, 2, func(*process) {
 		s.awaitLost(d, 4)
 		eventually(t, 30*time.Second, "a dead letter at the offset of the loss", func() error {
-			lines, err := d.query(fmt.Sprintf("SELECT error FROM v_dead_letters WHERE topic = 'events' AND partition = 0 AND position = %d", lost))
+			lines, err := d.query(fmt.Sprintf("SELECT error FROM v_dead_letters WHERE topic = '%s' AND partition = 0 AND position = %d", events, lost))
 			if err == nil && fmt.Sprint(lines) != "[truncated]" {
 				err = fmt.Errorf("%q", lines)
 			}
@@ -242,42 +241,40 @@ func (s *source) awaitLost(d deployment, n int) {
 }
 
 // TestAcceptLossOfSources: the same where sources are re-keyed, of their topics and of the topic of events.
-func TestAcceptLossOfSources(t *testing.T) {
-	if testing.Short() {
-		t.Skip("runs real processes")
-	}
-	broker, _ := startBroker(t, t.TempDir())
-	engine, _ := startClickHouse(t, t.TempDir())
-	s := newSource(t, broker, map[string]int{ordersTopic: 2, webTopic: 1})
-	r := &rig{t: t, broker: &part{addr: broker}, engine: &part{addr: engine}, topic: "events"}
-	d := deploySources(t, r, "sources", "kafka: {partitions: 3}", "  orders: {topic: "+ordersTopic+"}", "  web: {topic: "+webTopic+"}")
-	s.sell(ordersTopic, 30)
+func TestAcceptLossOfSources(t *testing.T) { onBrokers(t, acceptLossOfSources) }
+
+func acceptLossOfSources(t *testing.T, broker *part) {
+	orders, web := ordersTopic+broker.suffix, webTopic+broker.suffix
+	s := newSource(t, broker.addr, map[string]int{orders: 2, web: 1})
+	r := &rig{t: t, broker: broker, engine: startPart(t, "clickhouse"), topic: "events" + broker.suffix}
+	d := deploySources(t, r, "sources", "kafka: {partitions: 3}", "  orders: {topic: "+orders+"}", "  web: {topic: "+web+"}")
+	s.sell(orders, 30)
 	s.through(d, 3, nil)
 
-	s.sell(ordersTopic, 20)
-	s.truncate(ordersTopic)
-	s.recreate(webTopic)
-	s.sell(ordersTopic, 10)
+	s.sell(orders, 20)
+	s.truncate(orders)
+	s.recreate(web)
+	s.sell(orders, 10)
 	s.refused(d, "zyklus: shop-") // which of them is seen first is left to chance
 	if l := answer[lagReport](t, "admin", "lag", "--config", d.config); len(l.Notices) != 3 {
 		t.Errorf("lag says %q", l.Notices)
 	}
 	done := answer[lossReport](t, "admin", "accept-loss", "--config", d.config, "--yes")
-	if len(done.Losses) != 3 || done.Losses[0].Source != ordersTopic || done.Losses[0].Kind != kafka.LossDeleted || done.Losses[2].Source != webTopic || done.Losses[2].Kind != kafka.LossAnew {
+	if len(done.Losses) != 3 || done.Losses[0].Source != orders || done.Losses[0].Kind != kafka.LossDeleted || done.Losses[2].Source != web || done.Losses[2].Kind != kafka.LossAnew {
 		t.Errorf("%+v", done)
 	}
 	s.through(d, 3, func(*process) { s.awaitLost(d, 3) })
 	equal(t, "orders and value", s.sum(d), "40\t400")
 
-	const events = "zyklus-sources-events"
+	events := "zyklus-" + d.database + "-events"
 	s.remove(events)
 	succeed(t, "migrate", "--config", d.config)
-	s.sell(ordersTopic, 10)
+	s.sell(orders, 10)
 	s.refused(d, events+" partition ")
 	if done := answer[lossReport](t, "admin", "accept-loss", "--config", d.config, "--yes"); len(done.Losses) != 3 || done.Losses[0].Source != events {
 		t.Errorf("%+v", done)
 	}
-	s.sell(ordersTopic, 10)
+	s.sell(orders, 10)
 	s.through(d, 3, func(*process) { s.awaitLost(d, 6) })
 	equal(t, "orders and value", s.sum(d), "60\t600")
 }

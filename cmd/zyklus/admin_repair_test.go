@@ -130,12 +130,13 @@ func TestRepairCDNOW(t *testing.T) {
 }
 
 // TestRebuildOfWhatIsGone: a topic that has lost records is told, and needs consent.
-func TestRebuildOfWhatIsGone(t *testing.T) {
-	dir := t.TempDir()
-	broker, _ := startBroker(t, filepath.Join(dir, "kafka"))
-	engine, _ := startClickHouse(t, filepath.Join(dir, "clickhouse"))
-	topicOn(t, broker, "events", 1, nil)
-	d := deploy(t, "gone", "events", broker, engine, "")
+func TestRebuildOfWhatIsGone(t *testing.T) { onBrokers(t, rebuildOfWhatIsGone) }
+
+func rebuildOfWhatIsGone(t *testing.T, broker *part) {
+	engine, _ := startClickHouse(t, t.TempDir())
+	events := "events" + broker.suffix
+	topicOn(t, broker.addr, events, 1, nil)
+	d := deploy(t, "gone"+broker.suffix, events, broker.addr, engine, "")
 	succeed(t, "migrate", "--config", d.config)
 	end := time.Date(2024, 3, 1, 0, 0, 0, 0, time.UTC)
 	succeed(t, "simulate", "--config", d.config, "--customers", "20", "--end", end.Format(time.DateOnly))
@@ -145,8 +146,8 @@ func TestRebuildOfWhatIsGone(t *testing.T) {
 		t.Errorf("run ended with %d", code)
 	}
 	cut := kadm.Offsets{}
-	cut.AddOffset("events", 0, 10, -1)
-	if _, err := kadm.NewClient(kafkaClient(t, broker)).DeleteRecords(context.Background(), cut); err != nil {
+	cut.AddOffset(events, 0, 10, -1)
+	if _, err := kadm.NewClient(kafkaClient(t, broker.addr)).DeleteRecords(context.Background(), cut); err != nil {
 		t.Fatal(err)
 	}
 	code, out, log := cli(t, "admin", "rebuild", "--config", d.config, "--yes")
@@ -164,7 +165,7 @@ func TestRebuildOfWhatIsGone(t *testing.T) {
 	if !plan.Done || len(plan.Lost) != 1 || plan.Lineage != 6 || plan.Partitions[0] != (rebuiltFrom{Start: 10, Position: before.Position, End: before.End}) {
 		t.Errorf("%+v, before: %+v", plan, before)
 	}
-	if settings := topicSettings(t, kadm.NewClient(kafkaClient(t, broker)), "zyklus-gone-changelog"); settings["segment.bytes"] != "134217728" {
+	if settings := topicSettings(t, kadm.NewClient(kafkaClient(t, broker.addr)), "zyklus-"+d.database+"-changelog"); settings["segment.bytes"] != "134217728" {
 		t.Errorf("settings of the new changelog: %v", settings)
 	}
 	p = start(t, nil, "run", "--config", d.config)

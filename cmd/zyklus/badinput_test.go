@@ -17,7 +17,9 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"zyklus/pipeline"
 )
@@ -328,8 +330,23 @@ func topicOn(t testing.TB, broker, topic string, partitions int32, settings map[
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	if _, err := kadm.NewClient(kafkaClient(t, broker)).CreateTopic(ctx, partitions, -1, configs, topic); err != nil {
+	cl := kafkaClient(t, broker)
+	defer cl.Close()
+	if _, err := kadm.NewClient(cl).CreateTopic(ctx, partitions, -1, configs, topic); err != nil {
 		t.Fatal(err)
+	}
+	req := kmsg.NewPtrMetadataRequest()
+	asked := kmsg.NewMetadataRequestTopic()
+	asked.Topic = &topic
+	req.Topics = append(req.Topics, asked)
+	for _, b := range cl.SeedBrokers() { // whom others ask is left to chance
+		eventually(t, 30*time.Second, "a broker knows the new topic "+topic, func() error {
+			answer, err := b.RetriableRequest(ctx, req)
+			if err == nil {
+				err = kerr.ErrorForCode(answer.(*kmsg.MetadataResponse).Topics[0].ErrorCode)
+			}
+			return err
+		})
 	}
 }
 

@@ -7,24 +7,34 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"zyklus/bench/apachekafka"
 )
 
-// onBrokers runs a test with the embedded broker, and with three brokers of Apache Kafka where they can be had.
+// onBrokers runs a test with the embedded broker, and with three brokers of Apache Kafka where they can be had. Both runs at
+// once take little longer than one, and either has its brokers for itself.
 func onBrokers(t *testing.T, test func(t *testing.T, broker *part)) {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("runs real processes")
 	}
-	t.Run("embedded", func(t *testing.T) { test(t, startPart(t, "broker")) })
-	t.Run("apache", func(t *testing.T) { test(t, startRealBrokers(t)) })
+	t.Run("embedded", func(t *testing.T) {
+		t.Parallel()
+		test(t, startPart(t, "broker"))
+	})
+	t.Run("apache", func(t *testing.T) {
+		t.Parallel()
+		test(t, startRealBrokers(t))
+	})
 }
 
 // realBrokers is the one cluster of real brokers of this test binary. Each rig on it has names of its own.
@@ -111,6 +121,33 @@ func (b *realBrokers) killAll(t testing.TB) {
 	t.Helper()
 	for i := range b.cluster.Addrs() {
 		b.kill(t, i)
+	}
+}
+
+// endSessionsAfter gives members of a group that have vanished so long to come back, where the brokers divide the
+// partitions.
+func (p *part) endSessionsAfter(wait time.Duration, group string) {
+	p.t.Helper()
+	kind, name, key := kmsg.ConfigResourceTypeGroupConfig, group, "consumer.session.timeout.ms"
+	if p.real == nil {
+		kind, name, key = kmsg.ConfigResourceTypeBroker, "", "group.consumer.session.timeout.ms"
+	}
+	value := strconv.FormatInt(wait.Milliseconds(), 10)
+	config := kmsg.NewIncrementalAlterConfigsRequestResourceConfig()
+	config.Name, config.Value = key, &value
+	resource := kmsg.NewIncrementalAlterConfigsRequestResource()
+	resource.ResourceType, resource.ResourceName = kind, name
+	resource.Configs = append(resource.Configs, config)
+	req := kmsg.NewPtrIncrementalAlterConfigsRequest()
+	req.Resources = append(req.Resources, resource)
+	cl := kafkaClient(p.t, p.addr)
+	defer cl.Close()
+	resp, err := req.RequestWith(p.t.Context(), cl)
+	if err == nil && len(resp.Resources) > 0 {
+		err = kerr.ErrorForCode(resp.Resources[0].ErrorCode)
+	}
+	if err != nil {
+		p.t.Fatalf("%s of %q: %v", key, name, err)
 	}
 }
 

@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"zyklus/pipeline/kafka"
 )
 
 // TestKilledBetweenTheStepsOfACheckpoint kills the pipeline with SIGKILL again and again while events come, at each step
@@ -128,16 +130,26 @@ func outages(t *testing.T, broker *part) {
 }
 
 // TestInstances runs two instances in one group, of which one comes, one goes, and one is killed and replaced.
-func TestInstances(t *testing.T) { onBrokers(t, instances) }
+func TestInstances(t *testing.T) {
+	onBrokers(t, func(t *testing.T, broker *part) { instances(t, broker, kafka.ProtocolClassic) })
+}
 
-func instances(t *testing.T, broker *part) {
+// TestInstancesByTheBrokersProtocol is the same where the brokers divide the partitions. There the place of the one that is
+// killed is kept until its session ends.
+func TestInstancesByTheBrokersProtocol(t *testing.T) {
+	onBrokers(t, func(t *testing.T, broker *part) { instances(t, broker, kafka.ProtocolConsumer) })
+}
+
+func instances(t *testing.T, broker *part, protocol string) {
 	r := newRigOn(t, broker)
 	d := r.deploy("instances")
+	broker.endSessionsAfter(6*time.Second, d.database)
+	by := "ZYKLUS_KAFKA_GROUP_PROTOCOL=" + protocol
 	checkpoints := r.checkpointsOf(d)
-	first := r.run(d)
+	first := r.run(d, by)
 	r.await(first, d, r.feed.reached(), "with one instance")
 
-	second := r.run(d, static("second"))
+	second := r.run(d, by, static("second"))
 	eventually(t, time.Minute, "both instances have partitions", func() error {
 		a, b := partitionsOf(t, first), partitionsOf(t, second)
 		if a == 0 || b == 0 || a+b != rigPartitions {
@@ -156,7 +168,7 @@ func instances(t *testing.T, broker *part) {
 
 	second.kill()
 	checkpoints.checkNoFuture("with the second instance killed")
-	third := r.run(d, static("second"))
+	third := r.run(d, by, static("second"))
 	r.await(third, d, r.feed.reached(), "with the second instance replaced")
 
 	r.finishAndCompare(third, d, checkpoints)

@@ -14,21 +14,20 @@ const stallRow = "SELECT source, family, toUnixTimestamp64Milli(last_event_at), 
 
 // TestStalledSource: a required source falls silent under a real process. Time stands still, and the output event, the
 // metric and the row say so; once it is back, they say that, and the rows are those of a process that came afterwards.
-func TestStalledSource(t *testing.T) {
-	if testing.Short() {
-		t.Skip("runs real processes")
-	}
-	broker, _ := startBroker(t, t.TempDir())
+func TestStalledSource(t *testing.T) { onBrokers(t, stalledSource) }
+
+func stalledSource(t *testing.T, broker *part) {
 	engine, _ := startClickHouse(t, t.TempDir())
-	s := newSource(t, broker, map[string]int{"events": 2})
+	events := "events" + broker.suffix
+	s := newSource(t, broker.addr, map[string]int{events: 2})
 	watched := func(name string) deployment {
-		d := deploy(t, name, "events", broker, engine, "")
+		d := deploy(t, name+broker.suffix, events, broker.addr, engine, "")
 		text, err := os.ReadFile(d.config)
 		if err != nil {
 			t.Fatal(err)
 		}
-		settings := "source: {topic: events, name: shop, clock: wall, stall_after: 10s, required: true, lateness: 1s}"
-		if err := os.WriteFile(d.config, []byte(strings.Replace(string(text), "source: {topic: events, clock: events}", settings, 1)), 0o644); err != nil {
+		settings := "source: {topic: " + events + ", name: shop, clock: wall, stall_after: 10s, required: true, lateness: 1s}"
+		if err := os.WriteFile(d.config, []byte(strings.Replace(string(text), "source: {topic: "+events+", clock: events}", settings, 1)), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		succeed(t, "migrate", "--config", d.config)
@@ -36,7 +35,7 @@ func TestStalledSource(t *testing.T) {
 	}
 	order := func(n int) time.Time {
 		at := time.Now().UTC().Truncate(time.Millisecond)
-		s.write("events", n%2, fmt.Sprintf(`{"type":"track","event":"Order Completed","userId":"c-%d","messageId":"m%d","timestamp":%q,"properties":{"order_id":"o%[2]d","revenue":10,"total":10}}`,
+		s.write(events, n%2, fmt.Sprintf(`{"type":"track","event":"Order Completed","userId":"c-%d","messageId":"m%d","timestamp":%q,"properties":{"order_id":"o%[2]d","revenue":10,"total":10}}`,
 			n%4, n, at.Format("2006-01-02T15:04:05.000Z")))
 		return at
 	}
@@ -69,7 +68,7 @@ func TestStalledSource(t *testing.T) {
 		time.Sleep(200 * time.Millisecond)
 	}
 	row(stalled + "0")
-	if got := stallAlerts(t, broker, d); got != "zyklus.source.stalled shop/, zyklus.source.resumed shop/" {
+	if got := stallAlerts(t, broker.addr, d); got != "zyklus.source.stalled shop/, zyklus.source.resumed shop/" {
 		t.Errorf("outputs: %s", got)
 	}
 	const rows = "SELECT customer_id, orders, net_value, role5_phase, first_seen_at, last_seen_at FROM v_customers ORDER BY customer_id"

@@ -93,10 +93,19 @@ type process struct {
 // start starts zyklus; it is killed at the end of the test.
 func start(t testing.TB, env []string, args ...string) *process {
 	t.Helper()
-	p := &process{t: t, cmd: exec.Command(binary(t), args...), exited: make(chan struct{})}
+	return startCommand(t, env, exec.Command(binary(t), args...))
+}
+
+// startCommand is start with a command that leads to zyklus.
+func startCommand(t testing.TB, env []string, cmd *exec.Cmd) *process {
+	t.Helper()
+	p := &process{t: t, cmd: cmd, exited: make(chan struct{})}
 	p.cmd.Env = append(cleanEnv(), env...)
 	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.log
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if p.cmd.SysProcAttr == nil {
+		p.cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	p.cmd.SysProcAttr.Setpgid = true
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -107,7 +116,7 @@ func start(t testing.TB, env []string, args ...string) *process {
 	t.Cleanup(func() {
 		p.kill()
 		if t.Failed() {
-			t.Logf("zyklus %s\n%s", strings.Join(args, " "), tail(p.log.String(), 40))
+			t.Logf("%s\n%s", strings.Join(cmd.Args, " "), tail(p.log.String(), 40))
 		}
 	})
 	return p

@@ -20,23 +20,45 @@ func TestApache(t *testing.T) {
 		t.Skip("starts Apache Kafka")
 	}
 	apachekafka.Need(t)
-	cluster, err := apachekafka.Start(t.Context(), apachekafka.Config{
-		Dir: t.TempDir(), Settings: map[string]string{"group.min.session.timeout.ms": "1000"},
-	})
+	cluster, err := apachekafka.Start(t.Context(), apachekafka.Config{Dir: t.TempDir(), Settings: map[string]string{
+		"group.min.session.timeout.ms": "1000", "group.consumer.session.timeout.ms": "3000", "group.consumer.heartbeat.interval.ms": "200",
+	}})
 	must(t, err)
 	t.Cleanup(cluster.Close)
-	for i, test := range []struct {
-		name       string
-		partitions int32
-		run        func(*testing.T, *lab)
-	}{
-		{"FencedOwnerRestores", 1, fencedOwnerRestores},
-		{"FirstCommit", firstCommitPartitions, firstCommit},
-		{"Rebalance", 4, rebalance},
-		{"TransactionTimesOut", 1, transactionTimesOut},
-		{"AnswersLost", 2, func(t *testing.T, l *lab) { answersLost(t, l, cluster) }},
-	} {
-		t.Run(test.name, func(t *testing.T) { test.run(t, newApacheLab(t, cluster, i, test.partitions)) })
+	groups := 0
+	run := func(name string, partitions int32, test func(*testing.T, *lab)) {
+		groups++
+		n := groups
+		t.Run(name, func(t *testing.T) { test(t, newApacheLab(t, cluster, n, partitions)) })
+	}
+	run("FencedOwnerRestores", 1, fencedOwnerRestores)
+	run("FirstCommit", firstCommitPartitions, firstCommit)
+	run("Rebalance", 4, rebalance)
+	run("TransactionTimesOut", 1, transactionTimesOut)
+	run("AnswersLost", 2, func(t *testing.T, l *lab) { answersLost(t, l, cluster) })
+	// Nothing below does anything to the broker, so all of it runs at once.
+	atOnce := func(name string, partitions int32, test func(*testing.T, *lab)) {
+		run(name, partitions, func(t *testing.T, l *lab) { t.Parallel(); test(t, l) })
+	}
+	atOnce("ProtocolsMix", 4, protocolsMix)
+	atOnce("InputGrows", 2, inputGrowsAtWork)
+	for name := range lossesAtWork {
+		atOnce("TopicLost/"+name, 1, func(t *testing.T, l *lab) { topicLostAtWork(t, l, name) })
+	}
+	for _, protocol := range []string{ProtocolClassic, ProtocolConsumer} {
+		each := func(name string, partitions int32, test func(*testing.T, *lab, string)) {
+			atOnce(name+"/"+protocol, partitions, func(t *testing.T, l *lab) { test(t, l, protocol) })
+		}
+		each("LostIsNotRevoked", 2, lostIsNotRevoked)
+		each("ConfirmMember", 1, confirmsMember)
+		each("StaticMembersKeepTheirPartitions", 4, staticMembersKeepTheirPartitions)
+		each("KilledStaticMember", 2, killedStaticMember)
+		each("TwoWithOneInstanceID", 2, twoWithOneInstanceID)
+		for _, static := range []bool{false, true} {
+			each(fmt.Sprintf("MembershipByChance/static %v", static), 4, func(t *testing.T, l *lab, protocol string) {
+				membersByChance(t, l, protocol, static, 1)
+			})
+		}
 	}
 }
 
@@ -162,4 +184,42 @@ func answersLost(t *testing.T, l *lab, cluster *apachekafka.Cluster) {
 	if r.ended() {
 		t.Errorf("the process has ended: %v", r.err)
 	}
+}
+
+// awaitAny waits until a process runs partitions.
+func (r *running) awaitAny(t *testing.T) {
+	t.Helper()
+	eventually(t, "a session runs", func() error {
+		for _, s := range r.snapshot() {
+			if s.phase.Load() == phaseRunning {
+				return nil
+			}
+		}
+		return fmt.Errorf("none of %d", len(r.snapshot()))
+	})
+}
+
+// Kafka lets a group go over to the other protocol, and back, while its members are replaced one by one.
+func protocolsMix(t *testing.T, l *lab) {
+	stop := l.produceSteadily()
+	classic := [2]*running{l.run(newWire().on("", ProtocolClassic)), l.run(newWire().on("", ProtocolClassic))}
+	for _, r := range classic {
+		r.awaitSessions(t, 2)
+	}
+	first := l.run(newWire().on("", ProtocolConsumer))
+	first.awaitAny(t)
+	must(t, classic[0].stop())
+	second := l.run(newWire().on("", ProtocolConsumer))
+	second.awaitAny(t)
+	must(t, classic[1].stop())
+	first.awaitSessions(t, 2)
+	second.awaitSessions(t, 2)
+
+	last := l.run(newWire().on("", ProtocolClassic))
+	last.awaitAny(t)
+	must(t, first.stop())
+	must(t, second.stop())
+	last.awaitSessions(t, 4)
+	stop()
+	l.awaitTotals()
 }

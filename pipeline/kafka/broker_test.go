@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -255,58 +256,72 @@ func TestTransactionTimesOut(t *testing.T) {
 
 // The topic loses what was not read, or is created anew, under a process at work: it ends and names the command.
 func TestTopicLostAtWork(t *testing.T) {
-	for name, c := range map[string]struct {
-		lose func(l *lab)
-		want string
-	}{
-		"created anew, empty": {func(l *lab) {
-			must(l.t, l.cluster.DeleteTopic("events"))
-			must(l.t, l.cluster.CreateTopic("events", 1, nil))
-		}, "the topic was created anew and ends at offset 0"},
-		"created anew, with more records": {func(l *lab) {
-			must(l.t, l.cluster.DeleteTopic("events"))
-			must(l.t, l.cluster.CreateTopic("events", 1, nil))
-			p, err := NewProducer(l.t.Context(), l.o, nil)
-			must(l.t, err)
-			l.t.Cleanup(p.Close)
-			l.producer = p
-			l.produce(300)
-		}, "the topic was created anew"},
-		"created anew after a while": {func(l *lab) {
-			must(l.t, l.cluster.DeleteTopic("events"))
-			time.Sleep(500 * time.Millisecond)
-			must(l.t, l.cluster.CreateTopic("events", 1, nil))
-		}, "the topic was created anew"},
-		"records deleted ahead of the reader": {func(l *lab) {
-			fault := l.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Topic: "events", Err: kerr.NotLeaderForPartition, Count: -1})
-			awaitHits(l.t, fault, 1)
-			l.produce(50)
-			must(l.t, l.cluster.DeleteRecords("events", 0, 130))
-			fault.Remove()
-		}, "has lost the records from offset 100 to 129"},
-	} {
+	for name := range lossesAtWork {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			l := newLab(t, 1)
-			l.produce(100)
-			r := l.run()
-			r.awaitPosition(t, 0, 100)
-			l.awaitTotals()
-			before := l.sink.totals()
-			c.lose(l)
-			eventually(t, "the process ends", func() error {
-				if !r.ended() {
-					return errors.New("it goes on")
-				}
-				return nil
-			})
-			if err := r.stop(); err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "zyklus admin accept-loss") {
-				t.Errorf("ended with %v", err)
-			}
-			if after := l.sink.totals(); fmt.Sprint(after) != fmt.Sprint(before) {
-				t.Errorf("rows have changed from %v to %v", before, after)
-			}
+			topicLostAtWork(t, newLab(t, 1), name)
 		})
+	}
+}
+
+var lossesAtWork = map[string]struct {
+	lose func(l *lab, reader *wire)
+	want string
+}{
+	"created anew, empty": {func(l *lab, _ *wire) { l.createAnew(0) }, "the topic was created anew and ends at offset 0"},
+	"created anew, with more records": {func(l *lab, _ *wire) {
+		l.createAnew(0)
+		p, err := NewProducer(l.t.Context(), l.o, nil)
+		must(l.t, err)
+		l.t.Cleanup(p.Close)
+		l.producer = p
+		l.produce(300)
+	}, "the topic was created anew"},
+	"created anew after a while": {func(l *lab, _ *wire) { l.createAnew(500 * time.Millisecond) }, "the topic was created anew"},
+	"records deleted ahead of the reader": {func(l *lab, reader *wire) {
+		reader.cut()
+		l.produce(50)
+		to := kadm.Offsets{}
+		to.AddOffset(l.o.Topic, 0, 130, -1)
+		_, err := l.admin().DeleteRecords(l.t.Context(), to)
+		must(l.t, err)
+		reader.heal()
+	}, "has lost the records from offset 100 to 129"},
+}
+
+// createAnew deletes the topic and creates it again after a while.
+func (l *lab) createAnew(after time.Duration) {
+	l.t.Helper()
+	_, err := l.admin().DeleteTopic(l.t.Context(), l.o.Topic)
+	must(l.t, err)
+	time.Sleep(after)
+	_, err = l.admin().CreateTopic(l.t.Context(), 1, -1, nil, l.o.Topic)
+	must(l.t, err)
+	eventually(l.t, "the broker tells of the topic", func() error {
+		_, err := describe(l.t.Context(), l.producer.cl, l.o.Topic)
+		return err
+	})
+}
+
+func topicLostAtWork(t *testing.T, l *lab, name string) {
+	c, w := lossesAtWork[name], newWire()
+	l.produce(100)
+	r := l.run(w.on("", ProtocolClassic))
+	r.awaitPosition(t, 0, 100)
+	l.awaitTotals()
+	before := l.sink.totals()
+	c.lose(l, w)
+	eventually(t, "the process ends", func() error {
+		if !r.ended() {
+			return errors.New("it goes on")
+		}
+		return nil
+	})
+	if err := r.stop(); err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "zyklus admin accept-loss") {
+		t.Errorf("ended with %v", err)
+	}
+	if after := l.sink.totals(); fmt.Sprint(after) != fmt.Sprint(before) {
+		t.Errorf("rows have changed from %v to %v", before, after)
 	}
 }
 

@@ -96,15 +96,18 @@ func TestMembershipByChance(t *testing.T) {
 				seed := first + n
 				t.Run(fmt.Sprintf("%s/%s/seed %d", protocol, kind, seed), func(t *testing.T) {
 					t.Parallel()
-					l := newLab(t, 4)
-					// A member that dies in a rebalance is waited for so long.
-					l.o.Client = append(l.o.Client, kgo.RebalanceTimeout(3*time.Second))
-					c := &chance{lab: l, t: t, protocol: protocol, static: kind == "static", rand: rand.New(rand.NewPCG(seed, 7))}
-					c.play(10)
+					membersByChance(t, newLab(t, 4), protocol, kind == "static", seed)
 				})
 			}
 		}
 	}
+}
+
+func membersByChance(t *testing.T, l *lab, protocol string, static bool, seed uint64) {
+	// A member that dies in a rebalance is waited for so long.
+	l.o.Client = append(l.o.Client, kgo.RebalanceTimeout(3*time.Second))
+	c := &chance{lab: l, t: t, protocol: protocol, static: static, rand: rand.New(rand.NewPCG(seed, 7))}
+	c.play(10)
 }
 
 // chance decides what happens to the members of a group.
@@ -170,7 +173,7 @@ func (c *chance) buryTheDead() {
 				m.run.mu.Unlock()
 			}
 		}
-		members, err := a.Members(c.t.Context(), "g")
+		members, err := a.Members(c.t.Context(), c.o.Group)
 		for _, m := range members {
 			if !live[m.ID] {
 				dead++
@@ -202,9 +205,23 @@ func (c *chance) step(i int) {
 		m.run = nil
 	default:
 		c.note("cut", i)
+		m.run.awaitBegun(c.t) // without brokers none begins
 		m.wire.cut()
 		m.cut = true
 	}
+}
+
+// awaitBegun waits until a process has found everything that it needs, and joins its group.
+func (r *running) awaitBegun(t *testing.T) {
+	t.Helper()
+	eventually(t, "it has begun", func() error {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.group == nil {
+			return errors.New("it has not")
+		}
+		return nil
+	})
 }
 
 func (c *chance) note(what string, i int) { c.events = append(c.events, fmt.Sprint(what, " ", i)) }
@@ -228,12 +245,12 @@ func (c *chance) heal(i int) {
 	}
 }
 
-// eachProtocol runs a test by both.
-func eachProtocol(t *testing.T, test func(t *testing.T, protocol string)) {
+// eachProtocol runs a test by both, with a topic of so many partitions.
+func eachProtocol(t *testing.T, partitions int32, test func(t *testing.T, l *lab, protocol string)) {
 	for _, protocol := range []string{ProtocolClassic, ProtocolConsumer} {
 		t.Run(protocol, func(t *testing.T) {
 			t.Parallel()
-			test(t, protocol)
+			test(t, newLab(t, partitions), protocol)
 		})
 	}
 }
@@ -249,94 +266,115 @@ func (l *lab) newAdmin(protocol string) *Admin {
 }
 
 // A partition that is revoked gets a last checkpoint, one that is lost gets none.
-func TestLostIsNotRevoked(t *testing.T) {
-	eachProtocol(t, func(t *testing.T, protocol string) {
-		l := newLab(t, 2)
-		var revoked atomic.Int32
-		r := l.run(newWire().on("", protocol), func(_ *Options, d *Deps) {
-			d.Crash = func(step string) {
-				if step == "revoked" {
-					revoked.Add(1)
-				}
+func TestLostIsNotRevoked(t *testing.T) { eachProtocol(t, 2, lostIsNotRevoked) }
+
+func lostIsNotRevoked(t *testing.T, l *lab, protocol string) {
+	var revoked atomic.Int32
+	r := l.run(newWire().on("", protocol), func(_ *Options, d *Deps) {
+		d.Crash = func(step string) {
+			if step == "revoked" {
+				revoked.Add(1)
 			}
-		})
-		r.awaitSessions(t, 2)
-		l.produce(100)
-		l.awaitTotals()
-		before := r.snapshot()
-		a := l.newAdmin(protocol)
-		members, err := a.Members(t.Context(), "g")
-		must(t, err)
-		if len(members) != 1 || members[0].Protocol != protocol || !slices.Equal(members[0].Owns["events"], []int32{0, 1}) {
-			t.Fatalf("members are %+v", members)
-		}
-		must(t, r.confirmMember(t.Context()))
-		must(t, a.Leave(t.Context(), members[0]))
-		must(t, a.Leave(t.Context(), members[0])) // it has left already
-		eventually(t, "the sessions are others", func() error {
-			if now := r.snapshot(); len(now) != 2 || now[0] == before[0] || now[1] == before[1] {
-				return fmt.Errorf("%d sessions", len(now))
-			}
-			return nil
-		})
-		if n := revoked.Load(); n != 0 {
-			t.Errorf("%d lost partitions got a last checkpoint", n)
-		}
-		l.produce(100)
-		l.awaitTotals()
-		must(t, r.stop())
-		if n := revoked.Load(); n != 2 {
-			t.Errorf("%d of 2 partitions were given up in order at the stop", n)
 		}
 	})
+	r.awaitSessions(t, 2)
+	l.produce(100)
+	l.awaitTotals()
+	before := r.snapshot()
+	a := l.newAdmin(protocol)
+	members, err := a.Members(t.Context(), l.o.Group)
+	must(t, err)
+	if len(members) != 1 || members[0].Protocol != protocol || !slices.Equal(members[0].Owns[l.o.Topic], []int32{0, 1}) {
+		t.Fatalf("members are %+v", members)
+	}
+	must(t, r.confirmMember(t.Context()))
+	must(t, a.Leave(t.Context(), members[0]))
+	must(t, a.Leave(t.Context(), members[0])) // it has left already
+	eventually(t, "the sessions are others", func() error {
+		if now := r.snapshot(); len(now) != 2 || now[0] == before[0] || now[1] == before[1] {
+			return fmt.Errorf("%d sessions", len(now))
+		}
+		return nil
+	})
+	if n := revoked.Load(); n != 0 {
+		t.Errorf("%d lost partitions got a last checkpoint", n)
+	}
+	l.produce(100)
+	l.awaitTotals()
+	must(t, r.stop())
+	if n := revoked.Load(); n != 2 {
+		t.Errorf("%d of 2 partitions were given up in order at the stop", n)
+	}
 }
 
 // A process that was taken out of its group is told so, and not before.
-func TestConfirmMember(t *testing.T) {
-	eachProtocol(t, func(t *testing.T, protocol string) {
-		l := newLab(t, 1)
-		r := l.run(newWire().on("", protocol))
-		r.awaitSessions(t, 1)
-		must(t, r.confirmMember(t.Context()))
-		member, generation := r.group.GroupMetadata()
-		a := l.newAdmin(protocol)
-		members, err := a.Members(t.Context(), "g")
-		must(t, err)
-		must(t, a.Leave(t.Context(), members[0]))
-		ask := r.heartbeat
-		if protocol == ProtocolConsumer {
-			ask = r.fetchAsMember
-		}
-		code, err := ask(t.Context(), member, generation)
-		must(t, err)
-		if err := kerr.ErrorForCode(code); !errors.Is(err, kerr.UnknownMemberID) {
-			t.Fatalf("got %v", err)
-		}
-	})
+func TestConfirmMember(t *testing.T) { eachProtocol(t, 1, confirmsMember) }
+
+func confirmsMember(t *testing.T, l *lab, protocol string) {
+	r := l.run(newWire().on("", protocol))
+	r.awaitSessions(t, 1)
+	must(t, r.confirmMember(t.Context()))
+	member, generation := r.group.GroupMetadata()
+	a := l.newAdmin(protocol)
+	members, err := a.Members(t.Context(), l.o.Group)
+	must(t, err)
+	must(t, a.Leave(t.Context(), members[0]))
+	ask := r.heartbeat
+	if protocol == ProtocolConsumer {
+		ask = r.fetchAsMember
+	}
+	code, err := ask(t.Context(), member, generation)
+	must(t, err)
+	if err := kerr.ErrorForCode(code); !errors.Is(err, kerr.UnknownMemberID) {
+		t.Fatalf("got %v", err)
+	}
 }
 
 // A static member that is away for less than its session finds its partitions as they were, and so do the others.
 func TestStaticMembersKeepTheirPartitions(t *testing.T) {
-	eachProtocol(t, func(t *testing.T, protocol string) {
-		l := newLab(t, 4)
-		l.o.Client = append(l.o.Client, kgo.SessionTimeout(time.Minute))
+	eachProtocol(t, 4, func(t *testing.T, l *lab, protocol string) {
 		l.refuseNamelessLeave()
-		a, b := l.run(newWire().on("a", protocol)), l.run(newWire().on("b", protocol))
-		a.awaitSessions(t, 2)
-		b.awaitSessions(t, 2)
-		of, others := partitionsOf(b), a.snapshot()
-		must(t, b.stop())
-		l.produce(100)
-		b = l.run(newWire().on("b", protocol))
-		b.awaitSessions(t, 2)
-		l.awaitTotals()
-		if got := partitionsOf(b); !slices.Equal(got, of) {
-			t.Errorf("the member had partitions %v and has %v", of, got)
-		}
-		if !slices.Equal(a.snapshot(), others) {
-			t.Error("the other member's partitions were touched")
-		}
+		staticMembersKeepTheirPartitions(t, l, protocol)
 	})
+}
+
+func staticMembersKeepTheirPartitions(t *testing.T, l *lab, protocol string) {
+	l.keepPlaces(time.Minute)
+	l.o.Client = append(l.o.Client, kgo.SessionTimeout(time.Minute))
+	a, b := l.run(newWire().on("a", protocol)), l.run(newWire().on("b", protocol))
+	a.awaitSessions(t, 2)
+	b.awaitSessions(t, 2)
+	of, others := partitionsOf(b), a.snapshot()
+	must(t, b.stop())
+	l.produce(100)
+	b = l.run(newWire().on("b", protocol))
+	b.awaitSessions(t, 2)
+	l.awaitTotals()
+	if got := partitionsOf(b); !slices.Equal(got, of) {
+		t.Errorf("the member had partitions %v and has %v", of, got)
+	}
+	if !slices.Equal(a.snapshot(), others) {
+		t.Error("the other member's partitions were touched")
+	}
+}
+
+// keepPlaces has the brokers keep the place of a static member that has vanished, where they divide the partitions.
+func (l *lab) keepPlaces(wait time.Duration) {
+	l.t.Helper()
+	kind, name, key := kmsg.ConfigResourceTypeGroupConfig, l.o.Group, "consumer.session.timeout.ms"
+	if l.cluster != nil { // kfake knows no settings of groups
+		kind, name, key = kmsg.ConfigResourceTypeBroker, "", "group.consumer.session.timeout.ms"
+	}
+	config := kmsg.NewIncrementalAlterConfigsRequestResourceConfig()
+	config.Name, config.Value = key, kmsg.StringPtr(fmt.Sprint(wait.Milliseconds()))
+	resource := kmsg.NewIncrementalAlterConfigsRequestResource()
+	resource.ResourceType, resource.ResourceName = kind, name
+	resource.Configs = append(resource.Configs, config)
+	req := kmsg.NewPtrIncrementalAlterConfigsRequest()
+	req.Resources = append(req.Resources, resource)
+	resp, err := req.RequestWith(l.t.Context(), l.producer.cl)
+	must(l.t, err)
+	must(l.t, kerr.ErrorForCode(resp.Resources[0].ErrorCode))
 }
 
 // refuseNamelessLeave does as Kafka 4.1 does, and kfake does not, with a static member that leaves for now without its
@@ -363,30 +401,28 @@ func partitionsOf(r *running) (list []int32) {
 
 // A killed static member is replaced at once by the classic protocol. By the other, its place is kept until its session
 // ends or an operator ends it.
-func TestKilledStaticMember(t *testing.T) {
-	eachProtocol(t, func(t *testing.T, protocol string) {
-		l := newLab(t, 2, kfake.BrokerConfigs(map[string]string{
-			"group.consumer.heartbeat.interval.ms": "50", "group.consumer.session.timeout.ms": "60000",
-		}))
-		w := newWire()
-		l.run(w.on("a", protocol)).crashAfter(t, 2, w)
-		r := l.run(newWire().on("a", protocol))
-		if protocol == ProtocolConsumer {
-			eventually(t, "it says what holds it up", func() error {
-				if err := r.Ready(); err == nil || !strings.Contains(err.Error(), "zyklus admin leave a ends it at once") {
-					return fmt.Errorf("got %w", err)
-				}
-				return nil
-			})
-			a := l.newAdmin(protocol)
-			members, err := a.Members(t.Context(), "g")
-			must(t, err)
-			must(t, a.Leave(t.Context(), members[0]))
-		}
-		r.awaitSessions(t, 2)
-		l.produce(100)
-		l.awaitTotals()
-	})
+func TestKilledStaticMember(t *testing.T) { eachProtocol(t, 2, killedStaticMember) }
+
+func killedStaticMember(t *testing.T, l *lab, protocol string) {
+	l.keepPlaces(time.Minute)
+	w := newWire()
+	l.run(w.on("a", protocol)).crashAfter(t, 2, w)
+	r := l.run(newWire().on("a", protocol))
+	if protocol == ProtocolConsumer {
+		eventually(t, "it says what holds it up", func() error {
+			if err := r.Ready(); err == nil || !strings.Contains(err.Error(), "zyklus admin leave a ends it at once") {
+				return fmt.Errorf("got %w", err)
+			}
+			return nil
+		})
+		a := l.newAdmin(protocol)
+		members, err := a.Members(t.Context(), l.o.Group)
+		must(t, err)
+		must(t, a.Leave(t.Context(), members[0]))
+	}
+	r.awaitSessions(t, 2)
+	l.produce(100)
+	l.awaitTotals()
 }
 
 func (r *running) crashAfter(t *testing.T, sessions int, w *wire) {
@@ -397,30 +433,29 @@ func (r *running) crashAfter(t *testing.T, sessions int, w *wire) {
 
 // By the classic protocol the newer of two processes with one instance id goes on, and the older ends; by the other the
 // older goes on, and the newer waits.
-func TestTwoWithOneInstanceID(t *testing.T) {
-	eachProtocol(t, func(t *testing.T, protocol string) {
-		l := newLab(t, 2)
-		older := l.run(newWire().on("a", protocol))
-		older.awaitSessions(t, 2)
-		newer := l.run(newWire().on("a", protocol))
-		if protocol == ProtocolClassic {
-			newer.awaitSessions(t, 2)
-			older.wg.Wait()
-			if older.err == nil || !strings.Contains(older.err.Error(), "another process has joined group g with the instance id a: give each its own") {
-				t.Fatalf("got %v", older.err)
-			}
-		} else {
-			eventually(t, "the newer one says why it waits", func() error {
-				if err := newer.Ready(); err == nil || !strings.Contains(err.Error(), "instance id a is held by another process") {
-					return fmt.Errorf("got %w", err)
-				}
-				return nil
-			})
-			older.awaitSessions(t, 2)
+func TestTwoWithOneInstanceID(t *testing.T) { eachProtocol(t, 2, twoWithOneInstanceID) }
+
+func twoWithOneInstanceID(t *testing.T, l *lab, protocol string) {
+	older := l.run(newWire().on("a", protocol))
+	older.awaitSessions(t, 2)
+	newer := l.run(newWire().on("a", protocol))
+	if protocol == ProtocolClassic {
+		newer.awaitSessions(t, 2)
+		older.wg.Wait()
+		if older.err == nil || !strings.Contains(older.err.Error(), "another process has joined group "+l.o.Group+" with the instance id a: give each its own") {
+			t.Fatalf("got %v", older.err)
 		}
-		l.produce(100)
-		l.awaitTotals()
-	})
+	} else {
+		eventually(t, "the newer one says why it waits", func() error {
+			if err := newer.Ready(); err == nil || !strings.Contains(err.Error(), "instance id a is held by another process") {
+				return fmt.Errorf("got %w", err)
+			}
+			return nil
+		})
+		older.awaitSessions(t, 2)
+	}
+	l.produce(100)
+	l.awaitTotals()
 }
 
 // Brokers that do not let members of both protocols mix are waited for, with a reason.
@@ -520,19 +555,37 @@ func TestZombieInRestore(t *testing.T) {
 	l.awaitTotals()
 }
 
+// grow gives a topic more partitions.
+func (l *lab) grow(topic string, to int) {
+	l.t.Helper()
+	_, err := kadm.NewClient(l.producer.cl).UpdatePartitions(l.t.Context(), to, topic)
+	must(l.t, err)
+}
+
+// endedWith expects a Runner to end by itself, with one line.
+func (r *running) endedWith(t *testing.T, want string) {
+	t.Helper()
+	r.wg.Wait()
+	if r.err == nil || !strings.Contains(r.err.Error(), want) || strings.Contains(r.err.Error(), "\n") {
+		t.Fatalf("got %v", r.err)
+	}
+}
+
+// grownKeyed is what is said of a topic of two partitions that is keyed by customer and has now three.
+func grownKeyed(topic string) string {
+	return "topic " + topic + " has been given more partitions (2, now 3), so customers are no longer where their state is: set key: other for this source, with a new group and a new database"
+}
+
+func inputGrowsAtWork(t *testing.T, l *lab) {
+	r := l.run()
+	r.awaitSessions(t, 2)
+	l.grow(l.o.Topic, 3)
+	r.endedWith(t, grownKeyed(l.o.Topic))
+	l.refuses(func(*Options, *Deps) {}, grownKeyed(l.o.Topic)) // nor does it start again
+}
+
 func TestGrowth(t *testing.T) {
-	grow := func(t *testing.T, l *lab, topic string, to int) {
-		_, err := kadm.NewClient(l.producer.cl).UpdatePartitions(t.Context(), to, topic)
-		must(t, err)
-	}
-	const keyed = "topic events has been given more partitions (2, now 3), so customers are no longer where their state is: set key: other for this source, with a new group and a new database"
-	ended := func(t *testing.T, r *running, want string) {
-		t.Helper()
-		r.wg.Wait()
-		if r.err == nil || !strings.Contains(r.err.Error(), want) || strings.Contains(r.err.Error(), "\n") {
-			t.Fatalf("got %v", r.err)
-		}
-	}
+	keyed := grownKeyed("events")
 	ran := func(t *testing.T) *lab {
 		l := newLab(t, 2)
 		l.produce(100)
@@ -542,30 +595,23 @@ func TestGrowth(t *testing.T) {
 		return l
 	}
 	for name, run := range map[string]func(t *testing.T){
-		"input while running": func(t *testing.T) {
-			l := newLab(t, 2)
-			r := l.run()
-			r.awaitSessions(t, 2)
-			grow(t, l, "events", 3)
-			ended(t, r, keyed)
-			l.refuses(func(*Options, *Deps) {}, keyed) // nor does it start again
-		},
+		"input while running": func(t *testing.T) { inputGrowsAtWork(t, newLab(t, 2)) },
 		"input and changelog": func(t *testing.T) {
 			l := ran(t)
-			grow(t, l, "events", 3)
-			grow(t, l, "zyklus-g-changelog", 3)
+			l.grow("events", 3)
+			l.grow("zyklus-g-changelog", 3)
 			l.refuses(func(*Options, *Deps) {}, keyed)
 		},
 		"changelog alone": func(t *testing.T) {
 			l := ran(t)
-			grow(t, l, "zyklus-g-changelog", 3)
+			l.grow("zyklus-g-changelog", 3)
 			l.refuses(func(*Options, *Deps) {}, "events has 2 partitions, its changelog topic zyklus-g-changelog has 3: the one was created anew with fewer, or the other given more; run zyklus admin rebuild")
 		},
 		"changelog while running": func(t *testing.T) {
 			l := newLab(t, 2)
 			r := l.run()
 			r.awaitSessions(t, 2)
-			grow(t, l, "zyklus-g-changelog", 3)
+			l.grow("zyklus-g-changelog", 3)
 			l.produce(100)
 			l.awaitTotals()
 			must(t, r.stop())
@@ -574,7 +620,7 @@ func TestGrowth(t *testing.T) {
 			l := newLab(t, 2)
 			r := l.run()
 			r.awaitSessions(t, 2)
-			grow(t, l, "zyklus-g-dead-letters", 3)
+			l.grow("zyklus-g-dead-letters", 3)
 			l.send("bad-1")
 			l.produce(100)
 			l.awaitTotals()
@@ -592,16 +638,16 @@ func TestGrowth(t *testing.T) {
 			must(t, EnsureTopics(t.Context(), l.o, 2))
 			r := l.run()
 			r.awaitSessions(t, 2)
-			grow(t, l, "zyklus-k-events", 3)
-			ended(t, r, "topic zyklus-k-events has been given more partitions (2, now 3), so customers are no longer where their state is: take a new group with a new database")
+			l.grow("zyklus-k-events", 3)
+			r.endedWith(t, "topic zyklus-k-events has been given more partitions (2, now 3), so customers are no longer where their state is: take a new group with a new database")
 		},
 		"source that is re-keyed": func(t *testing.T) {
 			l := newLab(t, 2)
 			stage := func(o *Options, _ *Deps) { o.Stage = "rekey" }
 			r := l.run(stage)
 			r.awaitSessions(t, 2)
-			grow(t, l, "events", 3)
-			ended(t, r, "topic events has been given more partitions (2, now 3): run zyklus migrate, which lets the re-keying stage know them, and start again")
+			l.grow("events", 3)
+			r.endedWith(t, "topic events has been given more partitions (2, now 3): run zyklus migrate, which lets the re-keying stage know them, and start again")
 			o := l.o
 			o.Stage = "rekey"
 			must(t, EnsureTopics(t.Context(), o, 0))

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // How long topics that Zyklus creates keep things, and how long dead letters must be kept at least.
@@ -86,7 +88,8 @@ func (o *Options) created(use string) map[string]*string {
 	return settings
 }
 
-// awaitTopics checks the topics once the brokers know all that were just created.
+// awaitTopics checks the topics once the brokers know all that were just created. Which broker a process asks first is left to
+// chance, so all that answer must know them.
 func (o *Options) awaitTopics(ctx context.Context, adm *kadm.Client) error {
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
@@ -95,10 +98,51 @@ func (o *Options) awaitTopics(ctx context.Context, adm *kadm.Client) error {
 		if err == nil {
 			err = firstErr(topics)
 		}
+		if err == nil && o.lagging(ctx) && ctx.Err() == nil {
+			continue
+		}
 		if err == nil || ctx.Err() != nil || refused(err) || known(topics) {
 			return err
 		}
 	}
+}
+
+// lagging reports whether any broker does not know all topics yet. One that does not answer is no reason to wait.
+func (o *Options) lagging(ctx context.Context) bool {
+	cl, err := o.newClient("check", slog.New(slog.DiscardHandler), kgo.RequestRetries(0))
+	if err != nil {
+		return false
+	}
+	defer cl.Close()
+	brokers, err := kadm.NewClient(cl).ListBrokers(ctx)
+	if err != nil {
+		return false
+	}
+	req := kmsg.NewPtrMetadataRequest()
+	for _, t := range o.topics() {
+		topic := kmsg.NewMetadataRequestTopic()
+		topic.Topic = &t.Name
+		req.Topics = append(req.Topics, topic)
+	}
+	for _, id := range brokers.NodeIDs() {
+		if lags(ctx, cl.Broker(int(id)), req) {
+			return true
+		}
+	}
+	return false
+}
+
+func lags(ctx context.Context, broker *kgo.Broker, req *kmsg.MetadataRequest) bool {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	answer, err := broker.Request(ctx, req)
+	if err != nil {
+		return false
+	}
+	resp, ok := answer.(*kmsg.MetadataResponse)
+	return ok && slices.ContainsFunc(resp.Topics, func(t kmsg.MetadataResponseTopic) bool {
+		return t.ErrorCode == kerr.UnknownTopicOrPartition.Code
+	})
 }
 
 // known reports whether all topics exist, the changelog with all its partitions.

@@ -7,11 +7,14 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 func TestCheckTopics(t *testing.T) {
@@ -89,6 +92,32 @@ func TestWaitForBrokers(t *testing.T) {
 	}
 	for _, why := range told[:len(told)-1] {
 		wantLine(t, why, away)
+	}
+}
+
+// A broker that comes to know new topics later than the others is waited for: a process might ask it first.
+func TestEnsureTopicsEverywhere(t *testing.T) {
+	l := newLab(t, 1, kfake.NumBrokers(3))
+	l.o.Group = "new"
+	var late atomic.Int32
+	l.cluster.ControlKey(kmsg.Metadata.Int16(), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		l.cluster.KeepControl()
+		req := r.(*kmsg.MetadataRequest)
+		if l.cluster.CurrentNode() != 2 || len(req.Topics) < 4 || late.Add(1) > 3 {
+			return nil, nil, false
+		}
+		resp := req.ResponseKind().(*kmsg.MetadataResponse)
+		for _, asked := range req.Topics {
+			topic := kmsg.NewMetadataResponseTopic()
+			topic.Topic, topic.ErrorCode = asked.Topic, kerr.UnknownTopicOrPartition.Code
+			resp.Topics = append(resp.Topics, topic)
+		}
+		return resp, nil, true
+	})
+	l.o.Brokers = l.o.Brokers[:1]
+	must(t, EnsureTopics(t.Context(), l.o, 1))
+	if n := late.Load(); n <= 3 {
+		t.Errorf("the broker was asked %d times, and answered that it knows no topic", n)
 	}
 }
 
