@@ -30,11 +30,11 @@ func (Touchpoints) Section() pipeline.Section {
 				return integer(0)
 			},
 		}, {
-			Column: optional("first_seen_at", pipeline.TypeInstant, "", "Time of the first event."),
+			Column: optional("first_seen_at", pipeline.TypeInstant, "", "Time of the first event. Of events later than allowed only those of orders count."),
 			Label:  pipeline.Labels{En: "First seen", De: "Erster Kontakt"},
 			Value:  at(func(t *touchpoints) int64 { return t.first }),
 		}, {
-			Column: optional("last_seen_at", pipeline.TypeInstant, "", "Time of the last event."),
+			Column: optional("last_seen_at", pipeline.TypeInstant, "", "Time of the last event. Of events later than allowed only those of orders count."),
 			Label:  pipeline.Labels{En: "Last seen", De: "Letzter Kontakt"},
 			Value:  at(func(t *touchpoints) int64 { return t.last }),
 		}, {

@@ -3,10 +3,18 @@ package pipeline_test
 import (
 	"encoding/json"
 	"errors"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"io"
 	"os/exec"
+	"path/filepath"
+	"reflect"
+	"regexp"
 	"strings"
 	"testing"
+
+	"zyklus/models"
 )
 
 // forbidden lists the arrows between packages that must not exist: imports of anything below the first by anything
@@ -22,6 +30,9 @@ var forbidden = []struct{ from, to, why string }{
 	{"zyklus/operators", "zyklus/pipeline/", "operators know the core only"},
 	{"zyklus/sinks", "zyklus/operators", "sinks write any table"},
 	{"zyklus/sinks", "zyklus/pipeline/kafka", "sinks know no source"},
+	{"zyklus/bench/oracle", "zyklus/operators", "the oracle shares no code with what it judges"},
+	{"zyklus/bench/oracle", "zyklus/pipeline/", "the oracle shares no code with what it judges"},
+	{"zyklus/bench/oracle", "zyklus/sinks", "the oracle shares no code with what it judges"},
 }
 
 // allowed are the exceptions: small pure libraries.
@@ -81,6 +92,53 @@ func technology(t *testing.T, from, to string) {
 		if !at {
 			t.Errorf("%s imports %s, which belongs to %s", from, to, strings.Join(places, ", "))
 		}
+	}
+}
+
+// oracleUses is all that the oracle takes of the packages whose work it judges: an event, rows, and the parameters of models.
+var oracleUses = map[string]string{
+	"pipeline":  "Event Line Batch Rows Table Type Type.* Kind Kind.*",
+	"models":    "Artefact CategoryShare BuiltIn",
+	"lifecycle": "Document Parameter Kind Number Bool Text Parse Preset",
+}
+
+// TestOracleStandsAlone holds the oracle to that list, and to computing what the artefact's types would compute for
+// operators: but for the formula of the purchase model it calls none of their methods.
+func TestOracleStandsAlone(t *testing.T) {
+	methods := map[string]bool{}
+	for _, of := range []any{&models.Artefact{}, &models.CategoryModel{}, &models.RiskBands{}} {
+		for i, typ := 0, reflect.TypeOf(of); i < typ.NumMethod(); i++ {
+			methods[typ.Method(i).Name] = true
+		}
+	}
+	files, err := filepath.Glob("../bench/oracle/*.go")
+	if err != nil || len(files) == 0 || len(methods) < 5 {
+		t.Fatalf("%d files, %d methods, %v", len(files), len(methods), err)
+	}
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(parsed, func(n ast.Node) bool {
+			s, ok := n.(*ast.SelectorExpr)
+			if !ok {
+				return true
+			}
+			x, _ := s.X.(*ast.Ident)
+			switch {
+			case x != nil && oracleUses[x.Name] != "":
+				if !regexp.MustCompile("^(" + strings.ReplaceAll(oracleUses[x.Name], " ", "|") + ")$").MatchString(s.Sel.Name) {
+					t.Errorf("%s uses %s.%s: the oracle computes by itself", file, x.Name, s.Sel.Name)
+				}
+			case methods[s.Sel.Name]:
+				t.Errorf("%s calls %s of an artefact: the oracle computes by itself", file, s.Sel.Name)
+			}
+			return true
+		})
 	}
 }
 

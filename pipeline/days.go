@@ -34,9 +34,8 @@ type dayRow struct {
 
 // Bounds of what one Task captures before a checkpoint is due, and of what one customer's record holds of it, in bytes.
 const (
-	maxCaptured     = 32 << 20
-	maxCapturedDays = 256 // of one customer
-	maxDayBytes     = 96 << 10
+	maxCaptured = 32 << 20
+	maxDayBytes = 96 << 10
 )
 
 // passDay is called before something happens at an instant that may lie after the end of the customer's day.
@@ -55,7 +54,7 @@ func (c *Customer) passDay(f *Fold, at int64) {
 			c.pastBytes = e.dst
 			c.past[len(c.past)-1].row = e.dst[n:len(e.dst):len(e.dst)]
 			f.captured += len(e.dst) - n
-			f.crowded = f.crowded || len(c.past) >= maxCapturedDays
+			f.crowded = f.crowded || len(c.pastBytes) >= maxDayBytes // three times what they will take
 		}
 	}
 	c.dayEnd = calendar.Midnight(calendar.Day(at) + 1)
@@ -115,9 +114,9 @@ func (w *work) putDay(d dayRow) {
 	w.days = slices.Insert(w.days, i, d)
 }
 
-// appendPendingDays encodes the pending rows of w. A record must stay small however long the sink is away: beyond the bound
-// every other row is given up, so that of the time in question fewer days can be asked. Withdrawals never are: a row that
-// stands and is wrong is worse than one that is missing.
+// appendPendingDays encodes the pending rows of w. A record must stay small whatever one fold captures (crowd): beyond the
+// bound every other row is given up, so that of the time in question fewer days can be asked. Withdrawals never are: a row
+// that stands and is wrong is worse than one that is missing.
 func (t *Task) appendPendingDays(dst []byte, w *work) []byte {
 	n := len(dst)
 	dst = t.appendDays(append(dst, chunksAfter(t.acked, w.chunks)...), w.days)
@@ -168,6 +167,7 @@ func (t *Task) eachDay(chunks []byte, use func(*dayReader)) {
 // loadDays takes over the pending rows of a record that is brought to work, as they are.
 func (t *Task) loadDays(w *work, chunks []byte) {
 	w.live.capture = captureNone
+	w.chunksAtRest = len(chunks)
 	if t.job.dayTable != nil {
 		w.live.capture = captureDay // in the fold that follows
 		w.chunks = append(w.chunks, chunksAfter(t.acked, chunks)...)
@@ -245,6 +245,7 @@ func (t *Task) shedDays(slot uint32) {
 	if len(chunks) == 0 || t.job.dayTable != nil && len(chunksAfter(t.acked, chunks)) > 0 {
 		return
 	}
+	t.pending -= int64(len(chunks))
 	t.buf = append(t.buf[:0], record[:len(record)-len(chunks)]...)
 	t.slab.put(slot, t.buf)
 }

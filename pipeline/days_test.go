@@ -10,8 +10,8 @@ import (
 	"zyklus/pipeline"
 )
 
-// TestDaysOutage leaves the sink away for thirty years of a customer who comes every day. The record stays small: rows
-// are given up and counted, the latest day is there, and afterwards every day is again.
+// TestDaysOutage leaves the sink away for thirty years of a customer who comes every day, and goes on though the Task is
+// crowded. The record stays small: rows are given up and counted, the latest day is there, and afterwards every day is again.
 func TestDaysOutage(t *testing.T) {
 	job := newJob(t, setting{zone: "UTC", lateness: 10 * time.Minute})
 	task := pipeline.NewTask(job, "events", 0)
@@ -50,6 +50,9 @@ func TestDaysOutage(t *testing.T) {
 	}
 	live(11_000)
 	checkpoint()
+	if !task.Crowded() {
+		t.Error("the Task does not say that too much waits")
+	}
 	lost := task.Stats().DaysLost
 	if limit := 120 << 10; largest > limit {
 		t.Errorf("a record of %d bytes, want at most %d", largest, limit)
@@ -58,7 +61,12 @@ func TestDaysOutage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	back()
+	if !task.Crowded() {
+		t.Error("the next owner does not know that too much waits")
+	}
+	if back(); task.Crowded() || task.Stats().BytesPending != 0 {
+		t.Errorf("all is written, and %d bytes wait", task.Stats().BytesPending)
+	}
 	rows := sink.Tables["customer_days"]
 	if int64(len(rows)) != day-1-lost || lost == 0 || len(rows) < 500 {
 		t.Errorf("%d rows and %d lost, want %d together", len(rows), lost, day-1)

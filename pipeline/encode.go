@@ -70,7 +70,10 @@ func (t *Task) encode(w *work) Change {
 	t.arena = appendHeader(t.arena, &h)
 	t.arena = appendOpen(t.arena, w.open)
 	t.arena = appendOutbox(t.arena, w.outbox)
+	days := len(t.arena)
 	t.arena = t.appendPendingDays(t.arena, w)
+	t.pending += int64(len(t.arena) - days - w.chunksAtRest)
+	t.crowd(version, len(t.arena)-value, len(w.outbox), len(t.arena)-days)
 	t.slab.put(uint32(w.slot), t.arena[value:])
 	t.timers.arm(uint32(w.slot), h.alarm())
 	return Change{Key: t.arena[begin:value:value], Value: t.arena[value:len(t.arena):len(t.arena)]}
@@ -292,7 +295,11 @@ func (t *Task) Restored() error {
 		}
 		t.timers.arm(slot, h.alarm())
 		t.stats.countPhases(nil, h.phases)
+		rows, chunks, err := readOutbox(t.outs[:0], h.outbox, t.acked)
+		must(err)
+		t.pending += int64(len(chunks))
 		if h.rowVersion > t.acked {
+			t.crowd(h.rowVersion, len(t.slab.get(slot)), len(rows), len(chunks))
 			t.markDirty(slot)
 			continue
 		}

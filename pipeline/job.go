@@ -202,7 +202,7 @@ func (j *Job) declare() {
 	}
 	customers = append(customers,
 		Column{Name: "artefact_version", Type: TypeCount, Comment: "Version of the artefact (model parameters, priors) that the scores were computed with."},
-		Column{Name: "as_of", Type: TypeInstant, Comment: "Instant of the last event or deadline of this customer: the row is right from then until its next change."},
+		Column{Name: "as_of", Type: TypeInstant, Comment: "Instant of the last event or deadline of this customer: the row is right from then until its next change. An event later than allowed counts at the watermark of then."},
 		Column{Name: "partition", Type: TypeCount, Comment: "Partition of the input topic that the customer belongs to."},
 	)
 	j.customers = &Table{
@@ -222,7 +222,7 @@ func (j *Job) declareDays() {
 	j.dayTable = &Table{
 		Name: "customer_days",
 		Comment: "How each customer stood at the end of each business day on which something changed, but for the latest such day: that row is the one in customers. " +
-			"v_customer_days has both.",
+			"v_customer_days has both. An event later than allowed changes no day that ended before the watermark.",
 		Columns: slices.Concat(all[:1:1], []Column{day}, all[1:]), Key: []string{"customer_id", "day"}, PartitionByYear: "day",
 	}
 }
@@ -267,7 +267,7 @@ func transitionsTable() *Table {
 		Columns: WithVersion([]Column{
 			{Name: "lifecycle", Type: TypeText, Comment: "Id of the lifecycle."},
 			{Name: "customer_id", Type: TypeString, Comment: "User id, else anonymous id."},
-			{Name: "at", Type: TypeInstant, Comment: "When the phase changed."},
+			{Name: "at", Type: TypeInstant, Comment: "When the phase changed; the watermark of then where an event later than allowed changed it."},
 			{Name: "from_phase", Type: TypeText, Comment: "Phase before; empty on the customer's first one."},
 			{Name: "to_phase", Type: TypeText, Comment: "Phase after."},
 			{Name: "from_churned", Type: TypeText, Comment: "Churn mark of the phase before: none, at_risk or lost; empty on the first one."},

@@ -11,7 +11,7 @@ type Stats struct {
 	Forced      int64 // customers whose oldest open events settled early
 	Withdrawn   int64 // transitions withdrawn
 	Fired       int64 // customers woken by a timer
-	DaysLost    int64 // rows of customer_days given up: the sink was away too long, or an upgrade changed their columns
+	DaysLost    int64 // rows of customer_days given up: an upgrade changed their columns, or more of a customer's were pending than fit
 	DeadLetters [errorKindCount]int64
 	// UnmatchedMoney is the money of refunds, updates and cancellations without an order, minor units.
 	UnmatchedMoney int64
@@ -23,8 +23,10 @@ type Stats struct {
 	Timers      int64 // customers that wait for a deadline
 	TimersDue   int64 // of those, whose deadline has come
 	RowsPending int64 // customers whose rows are yet to be written
-	Clock       int64 // Unix milliseconds
-	Watermark   int64 // Unix milliseconds
+	// BytesPending are the bytes of rows of customer_days that are yet to be written.
+	BytesPending int64
+	Clock        int64 // Unix milliseconds
+	Watermark    int64 // Unix milliseconds
 
 	// PhaseCustomers counts customers by lifecycle and phase.
 	PhaseCustomers [][]int64

@@ -36,6 +36,8 @@ type Task struct {
 	letters   []DeadLetter
 
 	acked     int64      // version up to which the sink has everything
+	await     int64      // version that the sink must have before anything more is to happen
+	pending   int64      // bytes of pending days at rest
 	committed checkpoint // last committed
 	project   projection
 	stats     Stats
@@ -75,6 +77,8 @@ type work struct {
 	past          []pastDay    // left by them
 	days          []dayRow     // published since the last checkpoint
 	chunks        []byte       // pending days of earlier checkpoints
+	chunksAtRest  int          // bytes of pending days of the record at rest
+	taken         int          // about how many bytes events since the last checkpoint may add to the record
 	publishedDays []int64      // left by the fold since the settled point, as of the last checkpoint
 	touched       []RowKey     // of settled folds since the last checkpoint
 	rowVersion    int64
@@ -183,6 +187,8 @@ func (t *Task) Process(e *Event, believable int64) {
 		return
 	}
 	w := t.touch(e.Customer)
+	w.taken += e.weight()
+	t.fold.crowded = t.fold.crowded || w.taken >= maxTaken
 	switch {
 	case !late && e.At <= w.settledTo && !e.Kind.Order():
 		t.stats.Late++ // settled early
@@ -415,7 +421,7 @@ func (t *Task) newWork() *work {
 	w := t.spare[n-1]
 	t.spare = t.spare[:n-1]
 	w.open, w.outbox, w.corrected, w.letters, w.touched = w.open[:0], w.outbox[:0], w.corrected[:0], w.letters[:0], w.touched[:0]
-	w.changed, w.openBytes, w.folded, w.memory = false, 0, 0, w.memory[:0]
+	w.changed, w.openBytes, w.folded, w.taken, w.memory = false, 0, 0, 0, w.memory[:0]
 	w.past, w.days, w.chunks, w.publishedDays = w.past[:0], w.days[:0], w.chunks[:0], w.publishedDays[:0]
 	return w
 }
@@ -450,6 +456,10 @@ func (t *Task) Full() bool {
 	return len(t.works) >= t.job.workingSet || len(t.letters) >= 1<<12 || t.fold.captured >= maxCaptured || t.fold.crowded
 }
 
+// Crowded reports whether what waits for the sink has made a customer's record so large that nothing more is to happen
+// before the sink has taken it: then neither Process nor Drain is to be called, and nothing needs to be given up.
+func (t *Task) Crowded() bool { return t.await > t.acked }
+
 // Pending reports whether anything has changed since the last checkpoint.
 func (t *Task) Pending() bool { return t.moved || len(t.works) > 0 || len(t.letters) > 0 }
 
@@ -459,7 +469,7 @@ func (t *Task) Stats() *Stats {
 	s.Clock, s.Watermark = t.clock, t.Watermark()
 	s.StateBytes, s.StateHeld = t.slab.bytes, t.slab.held
 	s.WorkingSet, s.Timers, s.TimersDue = int64(len(t.works)), int64(t.timers.armed), int64(len(t.timers.due))
-	s.RowsPending = int64(len(t.dirty) + len(t.project.queue))
+	s.RowsPending, s.BytesPending = int64(len(t.dirty)+len(t.project.queue)), t.pending
 	return s
 }
 

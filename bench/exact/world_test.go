@@ -135,7 +135,8 @@ func newWorld(ctx context.Context, seed uint64) (*world, error) {
 	w.options = kafka.Options{
 		Brokers: w.cluster.ListenAddrs(), Group: "g", Topic: topic, CheckpointInterval: time.Second, Replication: 1,
 		BatchRows: 1 + w.chance.IntN(50), SinkGrace: 2 * time.Second,
-		Client: []kgo.Opt{kgo.MetadataMinAge(50 * time.Millisecond)},
+		MaxPending: []int64{0, 1, 2000}[seed%3], // little: reading waits for the database again and again
+		Client:     []kgo.Opt{kgo.MetadataMinAge(50 * time.Millisecond)},
 	}
 	if w.consumer = w.chance.IntN(4) == 0; w.consumer {
 		w.options.GroupProtocol = kafka.ProtocolConsumer

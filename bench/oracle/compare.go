@@ -63,14 +63,20 @@ func (o *Oracle) CompareTotals(row *Row, at int64) error {
 	return nil
 }
 
+// undefined are the columns that are NULL without an order.
+var undefined = []string{
+	"first_order_at", "last_order_at", "days_since_last_order", "expected_gap_days", "overdue_ratio", "expected_next_order_at",
+	"repeat_purchase_days", "purchase_span_days", "first_purchase_day_at", "p_alive", "churn_risk", "churn_risk_rises_at", "expected_orders",
+}
+
 func (o *Oracle) compareScores(row *Row, f *Features) error {
 	if f.orders == 0 {
-		for _, column := range []string{"first_order_at", "last_order_at", "days_since_last_order", "churn_risk", "p_alive", "expected_orders", "overdue_ratio"} {
+		for _, column := range undefined {
 			if !row.Get(column).Null {
 				return differs(row, column, "NULL")
 			}
 		}
-		return nil
+		return o.compareCategories(row)
 	}
 	x, tx, t := f.btyd(o.now)
 	for column, want := range map[string]float64{
@@ -90,26 +96,24 @@ func (o *Oracle) compareScores(row *Row, f *Features) error {
 			return differs(row, column, want)
 		}
 	}
+	rises, ever := f.rises(o.now)
+	if got := row.Get("churn_risk_rises_at"); got.Null == ever || ever && got.Int != rises {
+		return differs(row, "churn_risk_rises_at", Cell{Null: !ever, Type: got.Type, Int: rises})
+	}
 	return o.compareCategories(row)
 }
 
 func close(a, b float64) bool { return math.Abs(a-b) <= 1e-9*max(1, math.Abs(a), math.Abs(b)) }
 
-// compareCategories checks the probabilities, best first: which of two equal ones comes first is left open.
+// compareCategories checks names, probabilities and reasons, best first: which of two equal ones comes first is left open.
 func (o *Oracle) compareCategories(row *Row) error {
+	personal, popular := o.inclinations()
 	weights, total := map[string]float64{}, 0.0
-	if len(o.Artefact.Category.Popularity) > 0 {
-		total = o.Artefact.Category.Shrink
-	}
-	for _, r := range o.counting() {
-		for _, name := range r.categories(false) {
-			w := math.Exp2(float64(r.at-o.now) / dayMs / o.Artefact.Category.HalfLifeDays)
+	for _, of := range []map[string]float64{personal, popular} {
+		for name, w := range of {
 			weights[name] += w
 			total += w
 		}
-	}
-	for _, popular := range o.Artefact.Category.Popularity {
-		weights[popular.Name] += o.Artefact.Category.Shrink * popular.Share
 	}
 	var p []float64
 	for _, w := range weights {
@@ -117,16 +121,50 @@ func (o *Oracle) compareCategories(row *Row) error {
 	}
 	slices.Sort(p)
 	slices.Reverse(p)
-	p = append(p, 0, 0, 0) // there may be fewer categories
-	total = max(total, math.SmallestNonzeroFloat64)
+	named := map[string]bool{}
 	for i := range 3 {
 		column := fmt.Sprintf("next_category_%d", i+1)
-		name, got := row.Get(column), row.Get(column+"_probability")
-		if !close(got.Float, p[i]) || !close(weights[name.Text]/total, got.Float) {
-			return differs(row, column+"_probability", fmt.Sprintf("%v of %v, the name is %v", p[i], weights, name))
+		name, probability, reason := row.Get(column), row.Get(column+"_probability"), row.Get(column+"_reason")
+		if i >= len(p) { // there may be fewer categories
+			for _, c := range []struct{ column, got, want string }{
+				{column, name.Text, ""}, {column + "_probability", probability.String(), "0"}, {column + "_reason", reason.Text, ""},
+			} {
+				if c.got != c.want {
+					return differs(row, c.column, c.want)
+				}
+			}
+			continue
 		}
+		_, known := weights[name.Text]
+		switch own, others := personal[name.Text], popular[name.Text]; {
+		case !known || named[name.Text]:
+			return differs(row, column, fmt.Sprintf("another of %v", weights))
+		case !close(probability.Float, p[i]) || !close(weights[name.Text]/total, probability.Float):
+			return differs(row, column+"_probability", fmt.Sprintf("%v of %v, the name is %v", p[i], weights, name))
+		case own > 0 && close(own, others) && (reason.Text == "personal" || reason.Text == "popular"):
+			// on the edge, where rounding decides
+		case reason.Text != map[bool]string{true: "personal", false: "popular"}[own > 0 && own > others]:
+			return differs(row, column+"_reason", fmt.Sprintf("the one of %v personal, %v popular", own, others))
+		}
+		named[name.Text] = true
 	}
 	return nil
+}
+
+// inclinations are how much a customer's own orders and the artefact's popularity speak for each category.
+func (o *Oracle) inclinations() (personal, popular map[string]float64) {
+	personal, popular = map[string]float64{}, map[string]float64{}
+	for _, r := range o.counting() {
+		for _, name := range r.categories(false) {
+			personal[name] += math.Exp2(float64(r.at-o.now) / dayMs / o.Artefact.Category.HalfLifeDays)
+		}
+	}
+	for _, c := range o.Artefact.Category.Popularity {
+		if w := o.Artefact.Category.Shrink * c.Share; w > 0 {
+			popular[c.Name] = w
+		}
+	}
+	return personal, popular
 }
 
 // categories lists the distinct ones in the order of the lines; what came back is left out unless all is asked for.

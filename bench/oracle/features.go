@@ -1,6 +1,9 @@
 package oracle
 
-import "cmp"
+import (
+	"cmp"
+	"sort"
+)
 
 // Features are a customer's orders at an instant.
 type Features struct {
@@ -65,6 +68,21 @@ func (f *Features) btyd(at int64) (x, tx, t float64) {
 func (f *Features) risk(at int64) float64 {
 	x, tx, t := f.btyd(at)
 	return f.o.Artefact.MBG.ChurnRisk(x, tx, t, f.o.Artefact.HorizonDays/7)
+}
+
+// rises is the first instant after at, within thousands of years, at which the risk lies in a higher band.
+func (f *Features) rises(at int64) (rises int64, ever bool) {
+	bands := f.o.Artefact.RiskBands
+	limit := bands.Medium
+	if f.risk(at) >= bands.Medium {
+		limit = bands.High
+	}
+	if f.risk(at) >= bands.High {
+		return 0, false
+	}
+	const never = 1 << 47
+	n := sort.Search(never, func(i int) bool { return f.risk(at+int64(i)) >= limit })
+	return at + int64(n), n < never
 }
 
 func (f *Features) alive(at int64) float64 { return f.o.Artefact.MBG.PAlive(f.btyd(at)) }

@@ -167,7 +167,7 @@ func schema(job *pipeline.Job, currency string) clickhouse.Schema {
 func kafkaOptions(cfg *config.Config) kafka.Options {
 	o := kafka.Options{
 		Brokers: cfg.Kafka.Brokers, Group: cfg.Group, InstanceID: cfg.Kafka.InstanceID, GroupProtocol: cfg.Kafka.GroupProtocol,
-		CheckpointInterval: cfg.Kafka.CheckpointInterval, Replication: int16(cfg.Kafka.Replication),
+		CheckpointInterval: cfg.Kafka.CheckpointInterval, MaxPending: int64(cfg.ClickHouse.MaxPending), Replication: int16(cfg.Kafka.Replication),
 		MinInsyncReplicas: int16(cfg.Kafka.MinInsyncReplicas), Security: kafkaSecurity(&cfg.Kafka),
 	}
 	if cfg.Rekeyed() {

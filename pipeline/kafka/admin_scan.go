@@ -188,10 +188,11 @@ func (a *Admin) ownRecords(ctx context.Context, partitions []int32) (map[int32]o
 		}
 		err = a.Scan(ctx, Scan{Partitions: partitions, tail: tail, each: func(r *kgo.Record) error {
 			customer, err := pipeline.ChangelogKey(r.Key)
-			if err == nil && customer == nil {
-				f, _ := frameOf(r)
-				records[r.Partition] = ownRecord{clone(r.Value), f}
+			if err != nil || customer != nil {
+				return err
 			}
+			f, _, err := frameOf(r)
+			records[r.Partition] = ownRecord{clone(r.Value), f}
 			return err
 		}})
 		if err != nil {

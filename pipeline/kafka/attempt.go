@@ -47,6 +47,9 @@ type attempt struct {
 	bounds   *bounds         // in force
 	told     map[uint64]bool // alerts that are in a committed transaction of this attempt, by id
 
+	pending int64 // of Runner.pending, those of this attempt
+	over    bool  // because of all that waits for it
+
 	since   int64       // version that the Sink must not be ahead of: the one of the last owner that could ask it
 	unasked atomic.Bool // the Task runs, though the Sink has not said yet what it holds
 	asked   bool        // it has, and the changelog says so: rows may be written
@@ -94,6 +97,10 @@ func (s *session) attempt() error {
 	defer s.r.feed.remove(s.partition, a.inbox)
 	s.in(phaseRunning)
 	defer a.show()
+	defer func() {
+		s.r.pending.Add(-a.pending)
+		s.waiting.Store(false)
+	}()
 	return a.run()
 }
 
@@ -170,7 +177,7 @@ func (a *attempt) run() error {
 	close(busy)
 	for {
 		var again <-chan struct{}
-		if len(a.batch.records) > 0 || a.draining {
+		if (len(a.batch.records) > 0 || a.draining) && !a.s.waiting.Load() {
 			again = busy
 		}
 		select {
@@ -200,14 +207,10 @@ func (a *attempt) run() error {
 
 // step processes a slice of records and timers, and makes a checkpoint if one is due.
 func (a *attempt) step() error {
-	if len(a.batch.records) == 0 {
-		if err := a.take(); err != nil {
+	if a.awaitSink(); !a.s.waiting.Load() {
+		if err := a.proceed(); err != nil {
 			return err
 		}
-	}
-	a.process(sliceRecords)
-	if a.draining = a.task.Drain(sliceTimers); a.draining {
-		a.s.r.d.crash("timers")
 	}
 	if a.task.Full() {
 		return a.checkpoint()
@@ -217,6 +220,33 @@ func (a *attempt) step() error {
 		return a.checkpoint()
 	}
 	return nil
+}
+
+// proceed processes a slice of records and timers.
+func (a *attempt) proceed() error {
+	if len(a.batch.records) == 0 {
+		if err := a.take(); err != nil {
+			return err
+		}
+	}
+	a.process(sliceRecords)
+	if a.draining = a.task.Drain(sliceTimers); a.draining {
+		a.s.r.d.crash("timers")
+	}
+	return nil
+}
+
+// awaitSink finds out whether too much waits for the Sink. It is asked for before it is more: neither are rows given up nor
+// is memory without a bound. The group goes on meanwhile, and so do checkpoints.
+func (a *attempt) awaitSink() {
+	r, now := a.s.r, a.task.Stats().BytesPending
+	all := r.pending.Add(now - a.pending)
+	a.pending = now
+	if over := now > 0 && all >= r.o.MaxPending; over != a.over {
+		a.s.log.Warn("daily rows wait for the database; at the limit, no events are read until it has taken them", "megabytes", all>>20, "reading", !over)
+		a.over = over
+	}
+	a.s.waiting.Store(a.over || a.task.Crowded())
 }
 
 func (a *attempt) take() error {

@@ -35,6 +35,8 @@
 //     abort it and report success.
 //   - The feed waits a moment for a session whose inbox is full and then pauses its partition, as pausing throws away
 //     what was fetched already. Other partitions wait for a stuck one a tenth of a second, once.
+//   - A Sink that is away stops nothing until too much waits for it, in the process or for one customer: then the partition
+//     reads nothing and fires no timer until rows are taken (awaitSink). Its session goes on, and so does the group.
 //   - Credentials and rights that the brokers refuse end the Runner, at the start and later: trying again would lock
 //     accounts and hide the mistake. A broker that is away, or a certificate that does not hold, is waited for once the
 //     Runner has started; at the start the former is, if Options.Waiting is set, and the latter is an error. Which is which,

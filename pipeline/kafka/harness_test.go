@@ -135,6 +135,7 @@ func (t *countTask) Hold(pipeline.Hold)    {}
 func (t *countTask) Mark(*pipeline.Marker) {}
 func (t *countTask) Drain(int) bool        { return false }
 func (t *countTask) Full() bool            { return len(t.touched) >= t.full }
+func (t *countTask) Crowded() bool         { return false }
 func (t *countTask) Pending() bool         { return t.moved || len(t.touched) > 0 || len(t.letters) > 0 }
 
 func (t *countTask) Checkpoint() *pipeline.Checkpoint {

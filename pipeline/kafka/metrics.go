@@ -30,8 +30,8 @@ type metrics struct {
 
 	stalled, heard *prometheus.GaugeVec
 
-	clock, watermark, lag, phases *prometheus.Desc
-	sums                          []sumGauge
+	clock, watermark, lag, phases, waiting *prometheus.Desc
+	sums                                   []sumGauge
 }
 
 // sumGauge is a gauge that is the sum of a figure over partitions.
@@ -99,10 +99,11 @@ func newMetrics(r *Runner) *metrics {
 		unmatched:   ns.counter("unmatched_money_minor_units_total", "Money of refunds, updates and cancellations without an order."),
 		stalled:     namespace("zyklus").gauges("source_stalled", "1 while a family of a source's events has been silent for longer than its limit, or is not back for good; family is empty for the source as a whole.", "source", "family"),
 		heard:       namespace("zyklus").gauges("source_last_event_seconds", "Event time of the last event of a family, over all partitions, Unix time.", "source", "family"),
-		daysLost:    ns.counter("daily_rows_lost_total", "Rows of customer_days given up because too many waited for the sink."),
+		daysLost:    ns.counter("daily_rows_lost_total", "Rows of customer_days given up: an upgrade changed their columns while they waited for the sink, or more of a customer's waited than its record holds."),
 		clock:       ns.gauge("clock_seconds", "Clock of a partition, Unix time.", "partition"),
 		watermark:   ns.gauge("watermark_seconds", "Watermark of a partition, Unix time: what is before it is final.", "partition"),
 		lag:         ns.gauge("lag_records", "Records of a partition that are not processed yet.", "partition"),
+		waiting:     ns.gauge("partitions_waiting", "Partitions that read nothing more until the sink has taken rows."),
 		phases:      ns.gauge("phase_customers", "Customers by phase.", "lifecycle", "phase"),
 	}
 	m.sums = []sumGauge{
@@ -113,6 +114,7 @@ func newMetrics(r *Runner) *metrics {
 		{ns.gauge("timers", "Customers that wait for a deadline."), func(s *pipeline.Stats) int64 { return s.Timers }},
 		{ns.gauge("timers_due", "Customers whose deadline has come and is not processed yet."), func(s *pipeline.Stats) int64 { return s.TimersDue }},
 		{ns.gauge("rows_pending", "Customers whose rows are not written yet."), func(s *pipeline.Stats) int64 { return s.RowsPending }},
+		{ns.gauge("pending_bytes", "Bytes of daily rows that are not written yet. At the limit nothing more is read."), func(s *pipeline.Stats) int64 { return s.BytesPending }},
 	}
 	for _, kind := range pipeline.ErrorKinds() {
 		m.deadLetters.WithLabelValues(kind) // an alert needs the zero
@@ -157,7 +159,7 @@ func (m *metrics) clientOpts(reg prometheus.Registerer) []kgo.Opt {
 
 // Describe implements prometheus.Collector.
 func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{m.clock, m.watermark, m.lag, m.phases} {
+	for _, d := range []*prometheus.Desc{m.clock, m.watermark, m.lag, m.phases, m.waiting} {
 		ch <- d
 	}
 	for _, s := range m.sums {
@@ -171,11 +173,14 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
 	sums := make([]int64, len(m.sums))
-	phases := m.noPhases()
+	phases, waiting := m.noPhases(), 0.0
 	for _, s := range m.r.snapshot() {
 		stats, position := s.figures.get()
 		if stats == nil {
 			continue
+		}
+		if s.waiting.Load() {
+			waiting++
 		}
 		partition := strconv.Itoa(int(s.partition))
 		send(m.clock, float64(stats.Clock)/1000, partition)
@@ -192,6 +197,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 			}
 		}
 	}
+	send(m.waiting, waiting)
 	for i, s := range m.sums {
 		send(s.desc, float64(sums[i]))
 	}

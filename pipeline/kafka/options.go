@@ -43,10 +43,13 @@ type Options struct {
 	MaxPoll            int           // records taken from the client at once, and bound of a session's inbox; default 2,000
 	FetchMaxBytes      int32         // compressed bytes per fetch and broker; default 16 MiB
 	BatchRows          int           // rows per write to the Sink; default 50,000
-	Restores           int           // partitions restored at the same time; default 4
-	SinkGrace          time.Duration // how long a stopping process waits for the Sink to take the last rows; default 5 s
-	Replication        int16         // replicas of the topics that EnsureTopics creates; default: that of the broker
-	MinInsyncReplicas  int16         // replicas that must have a checkpoint before it counts; default: that of the broker
+	// MaxPending is how many bytes of daily rows all partitions of the process may keep for the Sink while it does not take
+	// them. Beyond, nothing more is read until it has. Default 1 GiB.
+	MaxPending        int64
+	Restores          int           // partitions restored at the same time; default 4
+	SinkGrace         time.Duration // how long a stopping process waits for the Sink to take the last rows; default 5 s
+	Replication       int16         // replicas of the topics that EnsureTopics creates; default: that of the broker
+	MinInsyncReplicas int16         // replicas that must have a checkpoint before it counts; default: that of the broker
 
 	Security Security // TLS and SASL; default: neither
 
@@ -91,6 +94,7 @@ func (o Options) WithDefaults() Options {
 	set(&o.MaxPoll, 2000)
 	set(&o.FetchMaxBytes, 16<<20)
 	set(&o.BatchRows, 50_000)
+	set(&o.MaxPending, 1<<30)
 	set(&o.Restores, 4)
 	set(&o.SinkGrace, 5*time.Second)
 	set(&o.Replication, -1)
@@ -125,6 +129,7 @@ func (o Options) Validate() error {
 	check(o.MaxPoll > 0, "max poll %d is not positive", o.MaxPoll)
 	check(o.FetchMaxBytes >= 64<<10, "fetch max bytes %d is below 64 KiB", o.FetchMaxBytes)
 	check(o.BatchRows > 0, "batch rows %d is not positive", o.BatchRows)
+	check(o.MaxPending > 0, "max pending %d is not positive", o.MaxPending)
 	check(o.Restores > 0, "restores %d is not positive", o.Restores)
 	check(o.SinkGrace > 0 && o.SinkGrace <= time.Minute, "sink grace %v is not between 0 and 1m", o.SinkGrace)
 	check(o.MinInsyncReplicas >= 0 && (o.Replication < 0 || o.MinInsyncReplicas <= o.Replication),

@@ -110,12 +110,16 @@ func (r *restore) record(rec *kgo.Record) error {
 	if r.crash != nil {
 		r.crash("restoring")
 	}
-	if f, ok := frameOf(rec); ok {
-		r.frame = f
-	}
 	r.records++
 	r.bytes += int64(len(rec.Key) + len(rec.Value))
-	if err := r.apply(rec.Key, rec.Value); err != nil {
+	f, ok, err := frameOf(rec)
+	if ok {
+		r.frame = f
+	}
+	if err == nil {
+		err = r.apply(rec.Key, rec.Value)
+	}
+	if err != nil {
 		return fatal(fmt.Errorf("changelog %s partition %d offset %d cannot be restored: %w",
 			r.o.ChangelogTopic, r.partition, rec.Offset, err))
 	}

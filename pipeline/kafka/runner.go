@@ -88,6 +88,7 @@ type Runner struct {
 	restores chan struct{} // a token for each restore under way
 	answered atomic.Int64  // Unix nanoseconds of the last answer of the watch
 	guard    *guard        // of the watch alone
+	pending  atomic.Int64  // bytes of daily rows that wait for the Sink, of all attempts
 	untold   int           // of the watch alone: how often in a row the group's offsets could not be read
 
 	telling turn     // of what the group is told: by the watch, and by sessions that end

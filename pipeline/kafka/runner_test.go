@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 func TestCountsOverRestarts(t *testing.T) {
@@ -187,15 +188,11 @@ func TestRefuses(t *testing.T) {
 				must(l.t, l.cluster.CreateTopic("events", 1, nil))
 			}, "the topic was created anew"},
 		"corrupt changelog": {
+			func(l *lab) { l.intoChangelog(&kgo.Record{Key: []byte("k"), Value: []byte("corrupt")}) }, "cannot be restored: corrupt"},
+		"number of partitions that is none": {
 			func(l *lab) {
-				o := l.o
-				o.Topic, o.ChangelogTopic, o.DeadLetterTopic = "zyklus-g-changelog", "x", "y"
-				p, err := NewProducer(l.t.Context(), o, nil)
-				must(l.t, err)
-				defer p.Close()
-				must(l.t, p.Produce(l.t.Context(), []byte("k"), []byte("corrupt"), time.Now()))
-				must(l.t, p.Flush(l.t.Context()))
-			}, "cannot be restored: corrupt"},
+				l.intoChangelog(&kgo.Record{Key: []byte("k"), Value: make([]byte, 16), Headers: []kgo.RecordHeader{{Key: headerPartitions, Value: []byte("eight")}}})
+			}, `cannot be restored: its header "partitions" is "eight", which is no number`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -212,6 +209,15 @@ func TestRefuses(t *testing.T) {
 			}
 		})
 	}
+}
+
+// intoChangelog adds a record to the changelog.
+func (l *lab) intoChangelog(r *kgo.Record) {
+	l.t.Helper()
+	cl, err := kgo.NewClient(kgo.SeedBrokers(l.o.Brokers...), kgo.DefaultProduceTopic("zyklus-g-changelog"))
+	must(l.t, err)
+	defer cl.Close()
+	must(l.t, cl.ProduceSync(l.t.Context(), r).FirstErr())
 }
 
 func TestMetrics(t *testing.T) {

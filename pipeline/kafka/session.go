@@ -30,6 +30,7 @@ type session struct {
 	committed atomic.Int64              // position of the last checkpoint; -1 before the first
 	note      atomic.Pointer[note]      // what the other members are told
 	bounds    atomic.Pointer[bounds]    // newest judgement of the guard
+	waiting   atomic.Bool               // for the Sink: nothing is read, and no timer fires
 	figures   figures
 
 	// Of Runner.telling:

@@ -35,6 +35,8 @@ type Task interface {
 	Drain(max int) (more bool)
 	// Full asks for a checkpoint before its time.
 	Full() bool
+	// Crowded asks for neither Process nor Drain until the Sink has taken more rows.
+	Crowded() bool
 	// Pending reports whether a checkpoint would hold anything.
 	Pending() bool
 	// Checkpoint, Committed, NextBatch and Acknowledge are the steps described at pipeline.Checkpoint.

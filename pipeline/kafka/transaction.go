@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -25,45 +24,6 @@ type transactions struct {
 	known   []place // that awaitKnown has seen; few
 	letters int32   // partitions of the dead-letter topic
 	frame   frame
-}
-
-// frame is what each checkpoint says beside the state, in headers of its last change.
-type frame struct {
-	partitions int   // of the input: state that was built with another number is of other customers; 0 if unknown
-	unasked    int64 // version since which the Sink could not be asked what it holds; 0 if it was
-	lost       bool  // the state has seen what the topic does not hold any more: a loss was accepted
-}
-
-const (
-	headerPartitions = "partitions" // decimal
-	headerUnasked    = "unasked"    // decimal; none for 0
-	headerLost       = "lost"       // empty; none if nothing was
-)
-
-func (f *frame) headers() []kgo.RecordHeader {
-	list := []kgo.RecordHeader{{Key: headerPartitions, Value: strconv.AppendInt(nil, int64(f.partitions), 10)}}
-	if f.unasked != 0 {
-		list = append(list, kgo.RecordHeader{Key: headerUnasked, Value: strconv.AppendInt(nil, f.unasked, 10)})
-	}
-	if f.lost {
-		list = append(list, kgo.RecordHeader{Key: headerLost})
-	}
-	return list
-}
-
-// frameOf reads what a record of the changelog says; ok if it is the last one of a checkpoint that says something.
-func frameOf(rec *kgo.Record) (f frame, ok bool) {
-	for _, h := range rec.Headers {
-		switch h.Key {
-		case headerPartitions:
-			f.partitions, ok = int(number(h.Value)), true
-		case headerUnasked:
-			f.unasked = number(h.Value)
-		case headerLost:
-			f.lost = true
-		}
-	}
-	return f, ok
 }
 
 // openTransactions fences every other producer of the partition and waits until their open transaction is resolved.

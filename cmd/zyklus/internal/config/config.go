@@ -80,6 +80,7 @@ type ClickHouse struct {
 	Data     string   `yaml:"data" default:".zyklus/clickhouse" doc:"directory of the embedded engine"`
 	Library  string   `yaml:"library" env:"ZYKLUS_LIBCHDB" flag:"libchdb" doc:"path of an existing libchdb for the embedded engine; empty: fetched with npm into the user's cache"`
 
+	MaxPending    Size          `yaml:"max_pending" default:"1GiB" doc:"how much memory daily rows may take in this process while they wait for ClickHouse; beyond it no events are read until it has taken them. Nothing is lost either way"`
 	InsertTimeout time.Duration `yaml:"insert_timeout" default:"1m" doc:"how long one insert may take before it is made again; must be more than the slowest one takes"`
 
 	Compression string `yaml:"compression" default:"lz4" oneof:"lz4,zstd,none" doc:"of inserts: lz4, zstd (fewer bytes, more CPU) or none; an embedded engine gets none by default"`

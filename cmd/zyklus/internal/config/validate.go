@@ -102,6 +102,7 @@ func (b Kafka) check(k *checker) {
 }
 
 func (c ClickHouse) check(k *checker) {
+	k.that(c.MaxPending >= 1<<20 && c.MaxPending <= 1<<40, "clickhouse.max_pending", "%s is not from 1MiB to 1TiB", c.MaxPending)
 	k.that(c.InsertTimeout >= time.Second && c.InsertTimeout <= time.Hour, "clickhouse.insert_timeout", "%s is not from 1s to 1h", formatDuration(c.InsertTimeout))
 	k.embedded(c.Embedded, "clickhouse.addrs", "clickhouse.embedded")
 	k.addresses("clickhouse.addrs", c.Addrs)
