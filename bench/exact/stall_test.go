@@ -28,8 +28,9 @@ type guard struct {
 	quiet   int64        // until then what comes moves no time
 }
 
-// stall is a time in which nothing comes of a family. A judged one is over once all members have found it, and what was
-// held back comes in any order; what any other one held back comes at once, as it would have.
+// stall is a time in which a source, or a family of its events, brings nothing. A judged one is over once all members have
+// found it, and what was held back comes in any order. Any other one may pass while no member is there: then nothing else
+// comes either, and what was held back comes at once, as it would have.
 type stall struct {
 	from, till int64 // Unix milliseconds
 	judged     bool
@@ -86,7 +87,7 @@ func (g *guard) withhold(w *world) {
 		}
 		for i := range w.deliveries {
 			d := &w.deliveries[i]
-			if d.at < s.from || d.at >= s.till || !g.watches(d.event) {
+			if d.at < s.from || d.at >= s.till || s.judged && !g.watches(d.event) {
 				continue
 			}
 			if d.at = s.till; s.judged {

@@ -35,6 +35,8 @@ func (s Stall) fingerprint() uint64 { return xxhash.Sum64String(strings.Join(s.w
 // Each process has one; they judge by the same notes, and go on from what the owner of partition 0 has judged, so that
 // none forgets a stall when it starts. Silence is what all partitions have been read past, whatever the clock says. The
 // return is when it is noticed: what partitions have been read past may be long ago then, where one has no owner.
+// A stall is judged while it lasts. Who comes only afterwards finds the family alive, and reads what the others brought
+// meanwhile with nothing held.
 //
 //	          read past last event + limit            an event came
 //	flowing ───────────────────────────────► stalled ───────────────► returning ──► flowing
