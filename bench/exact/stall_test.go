@@ -26,6 +26,7 @@ type guard struct {
 	latest  int64        // event time
 	heard   atomic.Int64 // latest, as far as it may move time
 	quiet   int64        // until then what comes moves no time
+	known   atomic.Bool  // all members have found it stalled
 }
 
 // stall is a time in which a source, or a family of its events, brings nothing. A judged one is over once all members have
@@ -117,6 +118,7 @@ func (g *guard) come(w *world, d *delivery) error {
 				return err
 			}
 			g.quiet = s.till + g.settle
+			g.known.Store(true)
 		}
 	}
 	if g.watches(d.event) {
@@ -124,6 +126,7 @@ func (g *guard) come(w *world, d *delivery) error {
 		g.watched = append(g.watched, *d)
 	}
 	if d.at >= g.quiet {
+		g.known.Store(false)
 		g.heard.Store(g.latest)
 	}
 	return nil
@@ -147,7 +150,7 @@ func (g *guard) outlast(w *world, s stall) error {
 		if long := time.Since(began); long > time.Minute {
 			w.tell("%v", w.evict(long > 3*time.Minute))
 		}
-		if sure++; !g.known(w) {
+		if sure++; !g.noticed(w) {
 			sure = 0
 		}
 		if sure == 4 { // judgements
@@ -161,8 +164,8 @@ func (g *guard) outlast(w *world, s stall) error {
 	return fmt.Errorf("nobody has noticed in %v that the source is stalled since %d", patience, g.heard.Load())
 }
 
-// known reports whether all members have found the source stalled, and have told those to come.
-func (g *guard) known(w *world) bool {
+// noticed reports whether all members have found the source stalled, and have told those to come.
+func (g *guard) noticed(w *world) bool {
 	for _, m := range w.alive() {
 		if !m.stalled() {
 			return false
@@ -217,14 +220,14 @@ func (g *guard) options() kafka.Stall {
 	}
 }
 
-// refuses tells what rows say of a time that has not come.
+// refuses tells what rows say of a time that has not come. A family that nobody has heard yet bounds no watermark.
 func (g *guard) refuses(w *world, rows []oracle.Row) error {
-	heard := g.heard.Load()
+	known, heard := g.known.Load(), g.heard.Load()
 	for i := range rows {
 		r := &rows[i]
 		switch r.Table.Name {
 		case "checkpoints":
-			if clock, mark := r.Get("clock").Int, r.Get("watermark").Int; clock > heard+g.limit || mark > heard-w.history.Lateness.Milliseconds() {
+			if clock, mark := r.Get("clock").Int, r.Get("watermark").Int; clock > heard+g.limit || known && mark > heard-w.history.Lateness.Milliseconds() {
 				return fmt.Errorf("clock %d and watermark %d, but the source was heard at %d, its limit is %d", clock, mark, heard, g.limit)
 			}
 		case "phase_transitions":

@@ -315,7 +315,7 @@ func (w *world) play() error {
 	fed := make(chan error, 1)
 	go func() { fed <- w.feed() }()
 	if w.guard != nil && w.dice(8) == 0 {
-		_ = wait(w.ctx, w.upTo(playFor/2)) // nobody has looked at what comes first
+		_ = wait(w.ctx, w.upTo(playFor/5)) // before the first stall
 	}
 	w.befall((*world).first)
 	w.suffer()
