@@ -148,7 +148,10 @@ func (g *guard) outlast(w *world, s stall) error {
 			w.join()
 		}
 		if long := time.Since(began); long > time.Minute {
-			w.tell("%v", w.evict(long > 3*time.Minute))
+			w.db.come() // a partition that never ran waits for the database
+			if err := w.evict(long > 3*time.Minute); err != nil {
+				w.tell("%v", err)
+			}
 		}
 		if sure++; !g.noticed(w) {
 			sure = 0
