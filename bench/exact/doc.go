@@ -3,8 +3,10 @@
 //
 // A seed is a world: a random history (bench/oracle) played into 1 to 8 partitions of a broker, members of the consumer
 // group that run the real Runner, client and Task over it, a store that takes rows as ClickHouse does, and a plan of what
-// goes wrong. It runs in a testing/synctest bubble: the broker is kfake behind a virtual network, and time passes at
-// once, so that a seed with minutes of outages takes a fraction of a second.
+// goes wrong. The history comes keyed by customer, or scattered over topics that members key anew; sources stand still, and
+// some are required and guarded: then what members tell of them is compared, too. It runs in a testing/synctest bubble: the
+// broker is kfake behind a virtual network, and time passes at once, so that a seed with minutes of outages takes a
+// fraction of a second.
 //
 //	make exact SEEDS=10000
 //

@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/sourcegraph/conc/pool"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"zyklus/pipeline"
@@ -18,13 +20,14 @@ import (
 
 // member is a process of the consumer group.
 type member struct {
-	w      *world
-	name   string
-	static bool
-	cable  *cable
-	cancel context.CancelFunc
-	done   chan struct{}
-	err    error
+	w       *world
+	name    string
+	static  bool
+	cable   *cable
+	cancel  context.CancelFunc
+	done    chan struct{}
+	err     error
+	metrics *prometheus.Registry // of who watches a source
 
 	suspect  atomic.Bool // frozen or killed once: others may have taken over
 	leaving  bool        // it was told to stop
@@ -54,31 +57,60 @@ func (w *world) start(name string, static bool) *member {
 	o.Client = append(o.Client[:len(o.Client):len(o.Client)], kgo.Dialer(m.cable.dial))
 	ctx, cancel := context.WithCancel(w.ctx)
 	m.cancel = cancel
-	r, err := kafka.New(o, kafka.Deps{
-		Sink:       sink{w.db, m},
-		NewTask:    func(topic string, p int32) kafka.Task { return &task{pipeline.NewTask(w.job, topic, p), m} },
-		NewDecoder: func() kafka.Decoder { return decoder{} },
-		Now:        w.now, Log: slog.New(&scribe{w: w, m: m, attrs: name + " "}), Crash: m.at,
-	})
-	if err != nil {
-		panic(err)
+	runners := []*kafka.Runner{m.runner(o, func(topic string, p int32) kafka.Task { return pipeline.NewTask(w.job, topic, p) })}
+	for _, s := range w.stages {
+		s.ClientID, s.InstanceID, s.Client = o.ClientID, o.InstanceID, o.Client
+		runners = append(runners, m.runner(s, func(topic string, p int32) kafka.Task { return pipeline.NewRekeyer(w.rekey, topic, p) }))
 	}
 	go func() {
 		defer close(m.done)
-		m.err = r.Run(ctx)
+		all := pool.New().WithContext(ctx).WithCancelOnError()
+		for _, r := range runners {
+			all.Go(r.Run)
+		}
+		m.err = all.Wait()
 	}()
 	return m
 }
 
+// runner makes one of the runners of a member.
+func (m *member) runner(o kafka.Options, tasks func(topic string, p int32) kafka.Task) *kafka.Runner {
+	d := kafka.Deps{
+		NewTask:    func(topic string, p int32) kafka.Task { return &task{tasks(topic, p), m, !o.Rekeyed} },
+		NewDecoder: func() kafka.Decoder { return decoder{} },
+		Now:        m.w.now, Log: slog.New(&scribe{w: m.w, m: m, attrs: m.name + " "}), Crash: m.at,
+	}
+	if o.Stage == "" {
+		d.Sink = sink{m.w.db, m}
+	}
+	if m.w.guard != nil {
+		m.metrics = prometheus.NewRegistry()
+		d.Registerer = m.metrics
+	}
+	r, err := kafka.New(o, d)
+	if err != nil {
+		panic(err)
+	}
+	return r
+}
+
 // task tells its member where it is.
 type task struct {
-	*pipeline.Task
-	m *member
+	kafka.Task
+	m     *member
+	reads bool // what a source wrote, which may be of the future
 }
 
 func (t *task) Restore(key, value []byte) error {
 	t.m.at("restoring")
 	return t.Task.Restore(key, value)
+}
+
+func (t *task) Process(e *pipeline.Event, believable int64) {
+	if t.reads {
+		believable = t.m.w.appendedAt(e.Origin)
+	}
+	t.Task.Process(e, believable)
 }
 
 func (t *task) Drain(max int) bool {
@@ -160,7 +192,7 @@ func (m *member) gone() bool {
 	}
 }
 
-// decoder reads what the world writes: the customer is the key, "bad" is no event.
+// decoder reads what the world writes: the customer is the key or a header, "bad" is no event.
 type decoder struct{}
 
 func (decoder) Decode(r *pipeline.Record, e *pipeline.Event) error {
@@ -170,6 +202,8 @@ func (decoder) Decode(r *pipeline.Record, e *pipeline.Event) error {
 	if err := pipeline.DecodeEvent(r.Value, e); err != nil {
 		panic(fmt.Sprintf("BUG: %x: %v", r.Value, err))
 	}
-	e.Customer = r.Key
+	if e.Customer = r.Key; len(r.Headers) > 0 {
+		e.Customer = r.Headers[0].Value
+	}
 	return nil
 }

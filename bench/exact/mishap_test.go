@@ -18,7 +18,7 @@ var mishaps = map[string]mishap{
 	"join": (*world).join, "leave": (*world).leave, "kill": (*world).kill, "kill at a step": (*world).killAtStep,
 	"kill at a step 2": (*world).killAtStep, "freeze": (*world).freeze, "freeze at a step": (*world).freezeAtStep, "move leaders": (*world).moveLeaders,
 	"lose a broker": (*world).loseBroker, "fault": (*world).fault, "database away": (*world).databaseAway,
-	"lagging replica": (*world).lag, "compact": (*world).compact,
+	"lagging replica": (*world).lag, "compact": (*world).compact, "admin leave": (*world).adminLeave,
 }
 
 // suffer does to the world what its chance will have.
@@ -28,13 +28,19 @@ func (w *world) suffer() {
 		if wait(w.ctx, w.upTo(4*time.Second)) != nil {
 			return
 		}
-		kind := kinds[w.dice(len(kinds))]
-		if did := mishaps[kind](w); did != "" {
-			w.tell("MISHAP %s", did)
-		}
-		if len(w.alive()) == 0 && w.dice(2) == 0 {
-			w.join()
-		}
+		w.befall(mishaps[kinds[w.dice(len(kinds))]])
+	}
+}
+
+// befall lets one thing go wrong.
+func (w *world) befall(do mishap) {
+	w.peace.Lock()
+	defer w.peace.Unlock()
+	if did := do(w); did != "" {
+		w.tell("MISHAP %s", did)
+	}
+	if len(w.alive()) == 0 && w.dice(2) == 0 {
+		w.join()
 	}
 }
 
@@ -82,6 +88,14 @@ func (w *world) any() *member {
 	return list[w.dice(len(list))]
 }
 
+// first starts a member, unless there is one.
+func (w *world) first() string {
+	if len(w.members) > 0 {
+		return ""
+	}
+	return w.join()
+}
+
 // join starts a member: a new one, or one with the name of one that is gone.
 func (w *world) join() string {
 	if len(w.alive()) >= 3 {
@@ -102,9 +116,8 @@ func (w *world) join() string {
 	return fmt.Sprintf("%s joins, static %v", name, static)
 }
 
-// static says whether a new member has an instance id. kfake (of 2026-09-18) keeps the partitions of one that has left
-// for ever if it joined by KIP-848.
-func (w *world) static() bool { return !w.consumer && w.dice(2) == 0 }
+// static says whether a new member has an instance id.
+func (w *world) static() bool { return w.dice(2) == 0 }
 
 // leave stops a member in order.
 func (w *world) leave() string {
@@ -115,6 +128,14 @@ func (w *world) leave() string {
 	m.leaving = true
 	m.cancel()
 	return m.name + " leaves"
+}
+
+// adminLeave has those leave their groups who are gone.
+func (w *world) adminLeave() string {
+	if err := w.evict(false); err != nil {
+		return err.Error()
+	}
+	return "whoever is gone leaves the group"
 }
 
 func (w *world) kill() string {
@@ -215,16 +236,16 @@ func (w *world) fault() string {
 		kerr.RebalanceInProgress, kerr.UnknownMemberID, kerr.IllegalGeneration, kerr.LeaderNotAvailable,
 	}
 	key, e, n := keys[w.dice(len(keys))], errs[w.dice(len(errs))], 1+w.dice(5)
-	f := kfake.Fault{Keys: []kmsg.Key{key}, Err: e, Count: n}
+	o, f := w.stage(), kfake.Fault{Keys: []kmsg.Key{key}, Err: e, Count: n}
 	switch key {
 	case kmsg.Produce: // but not what the world itself produces
-		f.Topic = "zyklus-g-changelog"
+		f.Topic = o.ChangelogTopic
 	case kmsg.Fetch, kmsg.ListOffsets:
-		f.Topic = topic
+		f.Topic = o.Topic
 	case kmsg.EndTxn, kmsg.InitProducerID, kmsg.AddPartitionsToTxn:
-		f.TxnID = fmt.Sprintf("g/%s/%d", topic, w.dice(w.partitions))
+		f.TxnID = fmt.Sprintf("%s/%s/%d", o.Group, o.Topic, w.dice(w.partitions))
 	case kmsg.FindCoordinator, kmsg.Heartbeat, kmsg.JoinGroup, kmsg.SyncGroup, kmsg.OffsetCommit, kmsg.OffsetFetch:
-		f.Group = "g"
+		f.Group = o.Group
 	}
 	w.faults = append(w.faults, w.cluster.Fault(f))
 	w.count(func(t *tally) { t.outages++ })

@@ -78,6 +78,11 @@ func (d *database) put(rows []oracle.Row, suspect bool) {
 	if suspect {
 		rows = d.fresh(rows)
 	}
+	if d.w.guard != nil {
+		if err := d.w.guard.refuses(d.w, rows); err != nil {
+			d.faults = append(d.faults, err.Error())
+		}
+	}
 	d.store.Write(rows)
 	if err := d.reader.Read(d.store); err != nil {
 		d.faults = append(d.faults, err.Error())

@@ -5,10 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"math/rand/v2"
-	"os"
-	"runtime/pprof"
 	"slices"
 	"strings"
 	"sync"
@@ -18,7 +15,6 @@ import (
 	"github.com/sourcegraph/conc"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"zyklus/bench/oracle"
 	"zyklus/operators"
@@ -30,14 +26,22 @@ import (
 type world struct {
 	history    *oracle.History
 	partitions int
-	wall       bool // the wall clock moves time, not heartbeats
-	consumer   bool // members join by KIP-848
+	wall       bool   // the wall clock moves time, not heartbeats
+	consumer   bool   // members join by KIP-848
+	rekeyed    bool   // the history comes in topics that are not keyed by customer
+	guard      *guard // of a required source; nil for none
 	job        *pipeline.Job
+	channels   []channel
+	deliveries []delivery
+	refused    []string // Raw of events from a clock that is ahead
 
 	ctx      context.Context
 	network  network
 	cluster  *kfake.Cluster
 	options  kafka.Options
+	stages   []kafka.Options // of the re-keying
+	rekey    pipeline.RekeyOptions
+	sources  map[string]int32 // partitions by topic
 	db       *database
 	ghosts   conc.WaitGroup
 	members  []*member
@@ -45,6 +49,9 @@ type world struct {
 	brokers  []func() // bring lost ones back
 	feeder   *kgo.Client
 	bad      int
+	peace    sync.Mutex   // held while nothing may go wrong
+	paused   atomic.Int64 // how long the history stood still, a time.Duration
+	came     sync.Map     // instants at which records came, Unix milliseconds, by pipeline.Origin
 	began    time.Time
 	begin    int64           // of the history, Unix milliseconds
 	speed    int64           // milliseconds of the history that pass in one
@@ -77,6 +84,13 @@ func (w *world) dice(n int) int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.chance.IntN(n)
+}
+
+// draw returns a number in [0, n).
+func (w *world) draw(n int64) int64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.chance.Int64N(n)
 }
 
 // tell adds a line to the story.
@@ -113,15 +127,19 @@ const playFor = 20 * time.Second
 func newWorld(ctx context.Context, seed uint64) (*world, error) {
 	w := &world{ctx: ctx, chance: rand.New(rand.NewPCG(seed, 7)), began: time.Now()}
 	w.history = oracle.NewHistory(seed, w.chance.IntN(6) == 0)
-	w.partitions, w.wall = 1+w.chance.IntN(8), w.chance.IntN(3) == 0
+	w.partitions, w.wall, w.consumer = 1+w.chance.IntN(8), w.chance.IntN(2) == 0, w.chance.IntN(4) == 0
 	w.begin = w.history.End
 	for i := range w.history.Events {
 		w.begin = min(w.begin, w.history.Events[i].At)
 	}
+	w.rekeyed = w.chance.IntN(6) == 0
+	if w.wall && !w.rekeyed && !w.history.Late && w.chance.IntN(2) == 0 {
+		w.guard = newGuard(w)
+	}
 	w.speed = max((w.history.End-w.begin)/playFor.Milliseconds(), 1)
 	w.db = newDatabase(w)
 	var err error
-	if w.job, err = jobOf(w.history, w.wall); err != nil {
+	if w.job, err = w.newJob(); err != nil {
 		return w, err
 	}
 	w.cluster, err = kfake.NewCluster(
@@ -132,23 +150,53 @@ func newWorld(ctx context.Context, seed uint64) (*world, error) {
 	if err != nil {
 		return w, err
 	}
-	w.options = kafka.Options{
-		Brokers: w.cluster.ListenAddrs(), Group: "g", Topic: topic, CheckpointInterval: time.Second, Replication: 1,
-		BatchRows: 1 + w.chance.IntN(50), SinkGrace: 2 * time.Second,
-		MaxPending: []int64{0, 1, 2000}[seed%3], // little: reading waits for the database again and again
-		Client:     []kgo.Opt{kgo.MetadataMinAge(50 * time.Millisecond)},
-	}
-	if w.consumer = w.chance.IntN(4) == 0; w.consumer {
-		w.options.GroupProtocol = kafka.ProtocolConsumer
-	}
-	admin := w.options
-	admin.Client = append(slices.Clone(admin.Client), kgo.Dialer(newCable(&w.network).dial))
-	if err := kafka.EnsureTopics(ctx, admin, int32(w.partitions)); err != nil {
+	if err := w.build(); err != nil {
 		return w, err
 	}
+	w.plan()
 	w.feeder, err = kgo.NewClient(kgo.SeedBrokers(w.options.Brokers...), kgo.Dialer(newCable(&w.network).dial),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(0), kgo.MetadataMinAge(50*time.Millisecond))
 	return w, err
+}
+
+// build says how members use the brokers, and creates the topics.
+func (w *world) build() error {
+	w.options = kafka.Options{
+		Brokers: w.cluster.ListenAddrs(), Group: "g", Topic: topic, CheckpointInterval: time.Second, Replication: 1,
+		BatchRows: 1 + w.chance.IntN(50), SinkGrace: 2 * time.Second,
+		MaxPending: []int64{0, 1, 2000}[w.history.Seed%3], // little: reading waits for the database again and again
+		Client:     []kgo.Opt{kgo.MetadataMinAge(50 * time.Millisecond)},
+	}
+	if w.consumer {
+		w.options.GroupProtocol = kafka.ProtocolConsumer
+	}
+	for p := range w.partitions {
+		w.channels = append(w.channels, channel{topic, int32(p)})
+	}
+	switch {
+	case w.guard != nil:
+		w.options.Stall = w.guard.options()
+	case w.rekeyed:
+		w.options.Topic, w.options.Rekeyed = events, true
+		w.options = w.options.WithDefaults()
+		w.scatter()
+	}
+	for _, o := range append([]kafka.Options{w.options}, w.stages...) {
+		n := int32(w.partitions)
+		if o.Stage != "" {
+			n = w.sources[o.Topic]
+		}
+		if err := kafka.EnsureTopics(w.ctx, w.outside(o), n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// outside are the options of who is no member.
+func (w *world) outside(o kafka.Options) kafka.Options {
+	o.Client = append(slices.Clone(o.Client), kgo.Dialer(newCable(&w.network).dial))
+	return o
 }
 
 // close ends everything that is left.
@@ -165,21 +213,20 @@ func (w *world) close() {
 func (w *world) now() time.Time {
 	at := w.appended.Load()
 	if !w.over.Load() {
-		at = min(at, w.begin+time.Since(w.began).Microseconds()*w.speed/1000)
+		at = min(at, w.begin+w.elapsed().Microseconds()*w.speed/1000)
 	}
 	return time.UnixMilli(at)
 }
 
-// due is when an instant of the history comes, at the earliest.
-func (w *world) due(at int64) time.Time {
-	return w.began.Add(time.Duration((at-w.begin)*1000/w.speed) * time.Microsecond)
-}
+// elapsed is how long the history has been played.
+func (w *world) elapsed() time.Duration { return time.Since(w.began) - time.Duration(w.paused.Load()) }
 
 var jobs sync.Map
 
-// jobOf returns the job of a history.
-func jobOf(h *oracle.History, wall bool) (*pipeline.Job, error) {
-	key := fmt.Sprint(h.Zone, h.Lateness, wall)
+// newJob returns the job of the world.
+func (w *world) newJob() (*pipeline.Job, error) {
+	h := w.history
+	key := fmt.Sprint(h.Zone, h.Lateness, w.wall, w.rekeyed, w.guard != nil)
 	if j, ok := jobs.Load(key); ok {
 		return j.(*pipeline.Job), nil
 	}
@@ -190,79 +237,12 @@ func jobOf(h *oracle.History, wall bool) (*pipeline.Job, error) {
 	s := h.Setting()
 	j, err := pipeline.NewJob(pipeline.Options{
 		Operators: operators.All(), Lifecycles: oracle.Lifecycles(), Artefact: s.Artefact, Calendar: pipeline.NewCalendar(s.Zone),
-		Rates: rates, Lateness: h.Lateness, Skew: 100 * 365 * 24 * time.Hour, WallClock: wall, Days: true,
+		Rates: rates, Lateness: h.Lateness, Skew: skew, WallClock: w.wall, Days: true, Rekeyed: w.rekeyed, Held: w.guard != nil,
 	})
 	if err == nil {
 		jobs.Store(key, j)
 	}
 	return j, err
-}
-
-// feed plays the history into the topic.
-func (w *world) feed() error {
-	type record struct {
-		oracle.Arrival
-		partition int
-	}
-	var all []record
-	for p := range w.partitions {
-		log := w.history.Log(p, w.partitions)
-		for _, a := range log[:len(log)-1] { // the last one is a heartbeat
-			all = append(all, record{a, p})
-		}
-	}
-	slices.SortStableFunc(all, func(a, b record) int { return int(min(max(a.At-b.At, -1), 1)) })
-	for _, r := range all {
-		w.appended.Store(r.At - 1)
-		if err := w.sleepUntil(w.due(r.At)); err != nil {
-			return err
-		}
-		if err := w.produce(r.partition, r.Event); err != nil {
-			return err
-		}
-		if w.dice(20) == 0 {
-			w.bad++
-			if err := w.send(&kgo.Record{Topic: topic, Partition: int32(w.dice(w.partitions)), Value: fmt.Appendf(nil, "bad %d", w.bad)}); err != nil {
-				return err
-			}
-		}
-	}
-	w.count(func(t *tally) { t.events, t.permutations = len(all), 1 })
-	if err := w.sleepUntil(w.due(w.history.End)); err != nil {
-		return err
-	}
-	return w.beat(w.history.End)
-}
-
-func (w *world) sleepUntil(at time.Time) error { return wait(w.ctx, time.Until(at)) }
-
-// beat says in every partition how far time has come.
-func (w *world) beat(at int64) error {
-	w.appended.Store(at)
-	w.over.Store(true)
-	if w.wall {
-		return nil
-	}
-	for p := range w.partitions {
-		if err := w.produce(p, &pipeline.Event{Kind: pipeline.KindHeartbeat, At: at}); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (w *world) produce(partition int, e *pipeline.Event) error {
-	c := *e
-	if c.Raw = nil; c.Foreign() {
-		c.Rate = pipeline.Rate{Units: 1} // the pipeline looks it up
-	}
-	return w.send(&kgo.Record{Topic: topic, Partition: int32(partition), Key: e.Customer, Value: pipeline.AppendEvent(nil, &c)})
-}
-
-func (w *world) send(r *kgo.Record) error {
-	err := w.feeder.ProduceSync(w.ctx, r).FirstErr()
-	w.sent[r.Partition].Add(1)
-	return err
 }
 
 // scribe is a slog.Handler that puts what members log into the story and counts rebalances.
@@ -335,180 +315,30 @@ const awake = 5 * time.Second
 func (w *world) play() error {
 	fed := make(chan error, 1)
 	go func() { fed <- w.feed() }()
-	w.members = append(w.members, w.start("m0", w.static()))
+	if w.guard != nil && w.dice(8) == 0 {
+		_ = wait(w.ctx, w.upTo(playFor/5)) // before the first stall
+	}
+	w.befall((*world).first)
 	w.suffer()
 	if err := <-fed; err != nil {
 		return fmt.Errorf("feed: %w", err)
 	}
 	w.heal()
-	if err := w.await(w.history.End); err != nil {
+	var err error
+	if w.history.End, err = w.await(w.history.End); err != nil {
 		return err
 	}
 	if err := w.compare(); err != nil {
 		return err
 	}
-	if err := w.beat(w.history.Final()); err != nil {
-		return err
-	}
-	if err := w.await(w.history.Final()); err != nil {
+	if err := w.finish(); err != nil {
 		return err
 	}
 	w.db.remember()
+	if w.guard != nil {
+		if err := w.guard.compareAlerts(w); err != nil {
+			return err
+		}
+	}
 	return w.compareLetters()
 }
-
-// await waits until everything up to an instant is written.
-func (w *world) await(at int64) error {
-	began := time.Now()
-	for end := began.Add(patience); ; {
-		behind := w.partitions
-		reached := w.db.reached()
-		for p, r := range reached {
-			if r.clock >= at && r.position >= w.sent[p].Load() {
-				behind--
-			}
-		}
-		if behind == 0 {
-			return nil
-		}
-		if err := w.living(); err != nil {
-			return err
-		}
-		if len(w.alive()) == 0 {
-			w.join()
-		}
-		if long := time.Since(began); long > time.Minute {
-			if err := w.evict(long > 3*time.Minute); err != nil {
-				return err
-			}
-		}
-		if time.Now().After(end) {
-			w.tell("group: %+v", w.cluster.GroupInfo("g"))
-			if os.Getenv("ZYKLUS_STACKS") != "" {
-				_ = pprof.Lookup("goroutine").WriteTo(os.Stderr, 2)
-			}
-			return fmt.Errorf("%v later, %d of %d partitions are not written up to %d: %v", patience, behind, w.partitions, at, reached)
-		}
-		if err := wait(w.ctx, 100*time.Millisecond); err != nil {
-			return err
-		}
-	}
-}
-
-// evict removes members that were killed, longer ago than any session, or all of them if their joins wait for each other.
-// kfake (of 2026-09-18) forgets to end the session of one that dies before it has the answer to a join, and the joins of
-// members that were frozen can wait for ever.
-func (w *world) evict(all bool) error {
-	dead := map[string]bool{}
-	for _, m := range w.members {
-		dead[m.name+"-group"] = m.dead() || m.gone()
-	}
-	group := w.cluster.GroupInfo("g")
-	if group == nil || w.consumer {
-		return nil
-	}
-	for _, m := range group.Members {
-		if !dead[m.ClientID] && (!all || group.State != "PreparingRebalance") {
-			continue
-		}
-		w.tell("evict %s", m.ClientID)
-		req := kmsg.NewPtrLeaveGroupRequest()
-		member := kmsg.NewLeaveGroupRequestMember()
-		req.Group, member.MemberID, member.InstanceID = "g", m.MemberID, m.InstanceID
-		req.Members = append(req.Members, member)
-		if _, err := req.RequestWith(w.ctx, w.feeder); err != nil {
-			return fmt.Errorf("evict: %w", err)
-		}
-	}
-	return nil
-}
-
-// living reports a member that has ended by itself.
-func (w *world) living() error {
-	for _, m := range w.members {
-		if m.gone() && m.wrong() {
-			return fmt.Errorf("member %s has ended: %w", m.name, m.err)
-		}
-	}
-	return nil
-}
-
-func (w *world) compare() error {
-	w.db.mu.Lock()
-	defer w.db.mu.Unlock()
-	w.count(func(t *tally) { t.rows = w.db.count() })
-	if w.history.Late {
-		return w.history.CompareTotals(w.db.store)
-	}
-	return w.history.Compare(w.db.store)
-}
-
-// compareLetters reads the dead letters: each refused record is there once.
-func (w *world) compareLetters() error {
-	got, err := w.letters()
-	if err != nil {
-		return err
-	}
-	bad, seen := 0, map[string]bool{}
-	var raws []string
-	for _, r := range got {
-		origin := ""
-		for _, h := range r.Headers {
-			if h.Key == "partition" || h.Key == "offset" {
-				origin += string(h.Value) + "/"
-			}
-		}
-		if seen[origin] {
-			return fmt.Errorf("the record at %s has two dead letters", origin)
-		}
-		seen[origin] = true
-		if strings.HasPrefix(string(r.Value), "bad") {
-			bad++
-			continue
-		}
-		var e pipeline.Event
-		if err := pipeline.DecodeEvent(r.Value, &e); err != nil {
-			return fmt.Errorf("dead letter %x: %w", r.Value, err)
-		}
-		raws = append(raws, fmt.Sprintf("raw %x", e.ID))
-	}
-	slices.Sort(raws)
-	raws = slices.Compact(raws)
-	if want := slices.Compact(w.history.DeadLetters()); !w.history.Late && !slices.Equal(raws, want) {
-		return fmt.Errorf("dead letters are %q, want %q", raws, want)
-	}
-	if bad != w.bad {
-		return fmt.Errorf("%d dead letters of %d bad records", bad, w.bad)
-	}
-	return nil
-}
-
-// letters reads the committed dead letters.
-func (w *world) letters() (all []*kgo.Record, err error) {
-	cl, err := kgo.NewClient(kgo.SeedBrokers(w.options.Brokers...), kgo.Dialer(newCable(&w.network).dial),
-		kgo.ConsumeTopics("zyklus-g-dead-letters"), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
-	if err != nil {
-		return nil, err
-	}
-	defer cl.Close()
-	for quiet := 0; quiet < 3; {
-		ctx, cancel := context.WithTimeout(w.ctx, 2*time.Second)
-		fs := cl.PollFetches(ctx)
-		cancel()
-		if err := fs.Err(); err != nil && !errors.Is(err, context.DeadlineExceeded) {
-			return nil, err
-		}
-		if quiet++; fs.NumRecords() > 0 {
-			quiet = 0
-		}
-		all = append(all, fs.Records()...)
-	}
-	return all, nil
-}
-
-func sortedKeys[V any](m map[string]V) []string {
-	return slices.Sorted(maps.Keys(m))
-}
-
-// patience is how long everything may take once all is well again: frozen members wake, sessions of dead ones end.
-const patience = 6 * time.Minute

@@ -23,7 +23,7 @@ type History struct {
 	Seed     uint64
 	Events   []HistoryEvent
 	End      int64 // the clock at last, Unix milliseconds
-	Late     bool  // events may come later than allowed: only totals can be compared
+	Late     bool  // events may come later than allowed
 }
 
 // HistoryEvent is an event and how much later than it happened it comes, in milliseconds; more than once if it is
@@ -39,15 +39,18 @@ var (
 	Latenesses = []time.Duration{time.Millisecond, 10 * time.Minute, 5 * time.Hour, 3 * 24 * time.Hour}
 )
 
-// NewHistory returns the history of a seed. A late one has events that come later than allowed, all of orders.
+// NewHistory returns the history of a seed. In a late one half of the customers have events that come later than allowed,
+// all of orders.
 func NewHistory(seed uint64, late bool) *History {
 	g := &generator{Rand: rand.New(rand.NewPCG(seed, 0)), History: &History{Seed: seed, Late: late}}
 	g.Zone = Zones[g.IntN(len(Zones))]
 	g.Lateness = Latenesses[g.IntN(len(Latenesses))]
 	customers := 1 + g.IntN(4)
 	for c := range customers {
+		g.Late = late && g.IntN(2) == 0
 		g.customer(fmt.Sprintf("c%d", c))
 	}
+	g.Late = late
 	for _, e := range g.Events {
 		g.End = max(g.End, e.At)
 		if late {
@@ -306,6 +309,17 @@ func (h *History) Customers() (ids []string) {
 	}
 	slices.Sort(ids)
 	return slices.Compact(ids)
+}
+
+// Punctual reports whether each event of a customer comes, for the first time, as late as is allowed or sooner: then all
+// rows are those of the oracle. No other customer's events matter.
+func (h *History) Punctual(customer string) bool {
+	for i := range h.Events {
+		if e := &h.Events[i]; string(e.Customer) == customer && slices.Min(e.Delays) >= h.Lateness.Milliseconds() {
+			return false
+		}
+	}
+	return true
 }
 
 // Oracle returns the oracle of one customer, told all that happens up to an instant.

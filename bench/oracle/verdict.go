@@ -10,18 +10,30 @@ func FinalTables() []string {
 	return []string{"customers", "customer_days", "phase_transitions", "orders"}
 }
 
-// Compare tells how the final rows differ from what the oracles of all customers say, once the clock is at End.
+// Compare tells how the final rows differ from what the oracles of all customers say, once the clock is at End. Of a
+// customer who is not punctual, orders and money are compared, which no order of arrival may change.
 func (h *History) Compare(s *Store) error {
 	for _, id := range h.Customers() {
-		o := h.Oracle(id, h.End)
-		if err := o.Compare(s, id); err != nil {
-			return err
-		}
-		if err := h.compareDays(s, id, o.Days()); err != nil {
+		if err := h.compare(s, id); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (h *History) compare(s *Store, id string) error {
+	o := h.Oracle(id, h.End)
+	if !h.Punctual(id) {
+		row, ok := s.Tables["customers"][id+"|"]
+		if !ok {
+			return nil // all orders were refused
+		}
+		return o.CompareTotals(&row, h.End)
+	}
+	if err := o.Compare(s, id); err != nil {
+		return err
+	}
+	return h.compareDays(s, id, o.Days())
 }
 
 // compareDays checks that a customer has rows of the days on which something changed, but for the last, and that such
@@ -53,21 +65,13 @@ func (h *History) compareDays(s *Store, id string, days []int64) error {
 	return nil
 }
 
-// CompareTotals tells how orders and money differ, which no order of arrival may change.
-func (h *History) CompareTotals(s *Store) error {
-	for _, id := range h.Customers() {
-		if row, ok := s.Tables["customers"][id+"|"]; ok { // else all orders were refused
-			if err := h.Oracle(id, h.End).CompareTotals(&row, h.End); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// DeadLetters returns the Raw of the events that must be dead letters once the clock is at Final, sorted.
+// DeadLetters returns the Raw of the events of punctual customers that must be dead letters once the clock is at Final,
+// sorted.
 func (h *History) DeadLetters() (all []string) {
 	for _, id := range h.Customers() {
+		if !h.Punctual(id) {
+			continue
+		}
 		o := h.Oracle(id, h.End)
 		o.Silence(h.Final())
 		all = append(all, o.letters...)

@@ -402,7 +402,7 @@ func (a *attempt) tick() {
 	}
 	if a.target != nil && a.position >= a.target.offset {
 		a.reached, a.target = a.target.at, nil
-		if !a.s.r.o.Rekeyed { // there, markers say how far time has come
+		if a.wallMoves() {
 			a.task.AdvanceClock(a.reached)
 		}
 	}

@@ -33,7 +33,10 @@ func (s Stall) fingerprint() uint64 { return xxhash.Sum64String(strings.Join(s.w
 
 // guard judges whether families of a source are silent as a whole, over all partitions, and how far time may come.
 // Each process has one; they judge by the same notes, and go on from what the owner of partition 0 has judged, so that
-// none forgets a stall when it starts. It reads no clock: silence is what all partitions have been read past.
+// none forgets a stall when it starts. Silence is what all partitions have been read past, whatever the clock says. The
+// return is when it is noticed: what partitions have been read past may be long ago then, where one has no owner.
+// A stall is judged while it lasts. Who comes only afterwards finds the family alive, and reads what the others brought
+// meanwhile with nothing held.
 //
 //	          read past last event + limit            an event came
 //	flowing ───────────────────────────────► stalled ───────────────► returning ──► flowing
@@ -44,6 +47,7 @@ type guard struct {
 	families []string
 	states   []familyState
 	started  bool    // it has seen what was judged before
+	complete bool    // all partitions have been read up to some instant: a family that was not heard is not there
 	alerts   []Alert // of what the last judgement changed
 }
 
@@ -72,8 +76,9 @@ func newGuard(s Stall) *guard {
 	return g
 }
 
-// judge takes the notes of all partitions, as far as they are known, and returns what has changed.
-func (g *guard) judge(notes []note, partitions int) []Alert {
+// judge takes the notes of all partitions, as far as they are known by now (Unix milliseconds), and returns what has
+// changed.
+func (g *guard) judge(notes []note, partitions int, now int64) []Alert {
 	g.alerts = nil
 	for _, n := range notes {
 		if !g.started && len(n.judged) == len(g.states) { // of partition 0
@@ -92,13 +97,14 @@ func (g *guard) judge(notes []note, partitions int) []Alert {
 	if len(notes) < partitions {
 		reached = 0 // what the others hold is unknown
 	}
+	g.complete = g.complete || reached > 0
 	for i := range g.states {
 		for _, n := range notes {
 			if i < len(n.last) {
 				g.states[i].last = max(g.states[i].last, n.last[i])
 			}
 		}
-		g.family(i, reached)
+		g.family(i, reached, now)
 	}
 	return g.alerts
 }
@@ -106,7 +112,7 @@ func (g *guard) judge(notes []note, partitions int) []Alert {
 func (g *guard) limit(i int) int64 { return g.stall.Limits[g.families[i]].Milliseconds() }
 
 // family moves the state of one family on.
-func (g *guard) family(i int, reached int64) {
+func (g *guard) family(i int, reached, now int64) {
 	s, limit := &g.states[i], g.limit(i)
 	silent := s.last > 0 && reached > s.last+limit
 	switch {
@@ -116,7 +122,7 @@ func (g *guard) family(i int, reached int64) {
 	case silent:
 		s.since = 0 // its backlog is as old as that, or it has fallen silent again
 	case s.stalled != 0 && s.last > s.stalled && s.since == 0 && reached > 0:
-		s.since = reached
+		s.since = now
 	case s.since != 0 && reached >= s.since+g.stall.Settle.Milliseconds():
 		g.alerts = append(g.alerts, g.alert(i, s.stalled, s.since, true))
 		s.over, s.back, s.stalled, s.since = s.stalled, s.since, 0, 0
@@ -136,6 +142,7 @@ type bounds struct {
 	stalled []bool  // it is, or is not back for good
 	alerts  []Alert // that hold: the present stall, and that the last one is over
 	judged  []judgement
+	unheard bool // some family was not heard yet, but not all partitions have been read
 }
 
 // bounds returns the last judgement.
@@ -149,6 +156,7 @@ func (g *guard) bounds() *bounds {
 		}
 		b.last, b.stalled = append(b.last, last), append(b.stalled, s.stalled != 0)
 		b.judged = append(b.judged, s.judgement)
+		b.unheard = b.unheard || last == 0 && !g.complete
 		if s.over != 0 {
 			b.alerts = append(b.alerts, g.alert(i, s.over, s.back, true))
 		}
@@ -157,6 +165,14 @@ func (g *guard) bounds() *bounds {
 		}
 	}
 	return b
+}
+
+// wallMoves reports whether the wall clock may move the Task's. Behind the re-keying stage markers say how far time has
+// come. A source that was never heard bounds nothing: as long as another partition may hold what it brought, only events
+// move time.
+func (a *attempt) wallMoves() bool {
+	stall := &a.s.r.o.Stall
+	return !a.s.r.o.Rekeyed && (!stall.Required || a.bounds != nil && !a.bounds.unheard)
 }
 
 // cloudEvent is the form of an output.

@@ -67,7 +67,7 @@ func (r *Runner) compareNotes(ctx context.Context, sessions []*session) error {
 	if len(r.o.Stall.Limits) == 0 {
 		return nil
 	}
-	alerts := r.guard.judge(list, int(r.d.partitions))
+	alerts := r.guard.judge(list, int(r.d.partitions), r.d.Now().UnixMilli())
 	for _, a := range alerts {
 		r.logAlert(a)
 	}
