@@ -7,7 +7,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/cespare/xxhash/v2"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"zyklus/pipeline"
@@ -134,6 +133,7 @@ func (a *attempt) restore() error {
 	}
 	a.since, a.doubted = r.frame.unasked, r.frame.unasked != 0
 	a.txn.frame.lost = r.frame.lost
+	a.recall(r.frame.note)
 	if err := a.task.Restored(); err != nil {
 		return fatal(fmt.Errorf("restore %s partition %d: %w", s.r.o.ChangelogTopic, s.partition, err))
 	}
@@ -177,7 +177,7 @@ func (a *attempt) run() error {
 	close(busy)
 	for {
 		var again <-chan struct{}
-		if (len(a.batch.records) > 0 || a.draining) && !a.s.waiting.Load() {
+		if (len(a.batch.records) > 0 || a.draining) && !a.stands() {
 			again = busy
 		}
 		select {
@@ -207,7 +207,7 @@ func (a *attempt) run() error {
 
 // step processes a slice of records and timers, and makes a checkpoint if one is due.
 func (a *attempt) step() error {
-	if a.awaitSink(); !a.s.waiting.Load() {
+	if a.awaitSink(); !a.stands() {
 		if err := a.proceed(); err != nil {
 			return err
 		}
@@ -221,6 +221,9 @@ func (a *attempt) step() error {
 	}
 	return nil
 }
+
+// stands reports whether nothing is to happen: too much waits for the Sink, or what holds time is not known yet.
+func (a *attempt) stands() bool { return a.s.waiting.Load() || a.blind() }
 
 // proceed processes a slice of records and timers.
 func (a *attempt) proceed() error {
@@ -339,46 +342,6 @@ func (a *attempt) rekeyed(rec *kgo.Record) {
 // anyTime is later than any event that a decoder lets pass.
 const anyTime = 1 << 60
 
-// notice keeps what the group is told of an event: when its family was heard last, and a sample of customers.
-func (a *attempt) notice(e *pipeline.Event, believable int64) {
-	if e.Kind == pipeline.KindHeartbeat {
-		return
-	}
-	if a.s.r.o.CheckKeys {
-		a.sample.add(xxhash.Sum64(e.Customer))
-	}
-	if len(a.families) == 0 {
-		return
-	}
-	at, family, later := min(e.At, believable), e.Kind.Family(), false
-	for i, f := range a.families {
-		if (f == "" || f == family) && at > a.last[i] {
-			a.last[i], later = at, true
-		}
-	}
-	if later && a.bounds != nil {
-		a.hold()
-	}
-}
-
-// hold lets time come as far as the last judgement allows, and what this partition has heard since.
-func (a *attempt) hold() {
-	stall, hold := &a.s.r.o.Stall, pipeline.NoHold()
-	if !stall.Required {
-		return
-	}
-	for i, f := range a.families {
-		last := a.bounds.last[i]
-		if !a.bounds.stalled[i] {
-			last = max(last, a.last[i])
-		}
-		if last > 0 {
-			hold = hold.And(pipeline.Hold{Clock: last + stall.Limits[f].Milliseconds(), Settled: last})
-		}
-	}
-	a.task.Hold(hold)
-}
-
 // believable is the instant up to which the record's event time is believed: when the broker appended it, else when it
 // was fetched.
 func (a *attempt) believable(rec *kgo.Record) int64 {
@@ -447,6 +410,9 @@ func (a *attempt) commit() error {
 		cp.Outputs = append(cp.Outputs, pipeline.Output{
 			Topic: a.s.r.o.OutputTopic, Key: []byte(alert.Source), Value: alert.cloudEvent(a.s.r.o.Group),
 		})
+	}
+	if a.s.r.tells() {
+		a.txn.frame.note = a.note()
 	}
 	a.s.r.d.crash("encoded")
 	if err := a.txn.commit(ctx, cp); err != nil {

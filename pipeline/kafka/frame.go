@@ -13,12 +13,14 @@ type frame struct {
 	partitions int   // of the input: state that was built with another number is of other customers; 0 if unknown
 	unasked    int64 // version since which the Sink could not be asked what it holds; 0 if it was
 	lost       bool  // the state has seen what the topic does not hold any more: a loss was accepted
+	note       *note // as its owner would have told the group next; nil if it tells nothing
 }
 
 const (
 	headerPartitions = "partitions" // decimal
 	headerUnasked    = "unasked"    // decimal; none for 0
 	headerLost       = "lost"       // empty; none if nothing was
+	headerNote       = "note"       // note.text; none if the group is told nothing
 )
 
 func (f *frame) headers() []kgo.RecordHeader {
@@ -28,6 +30,9 @@ func (f *frame) headers() []kgo.RecordHeader {
 	}
 	if f.lost {
 		list = append(list, kgo.RecordHeader{Key: headerLost})
+	}
+	if f.note != nil {
+		list = append(list, kgo.RecordHeader{Key: headerNote, Value: []byte(f.note.text())})
 	}
 	return list
 }
@@ -47,6 +52,13 @@ func frameOf(rec *kgo.Record) (f frame, ok bool, err error) {
 			said = h.Key
 		case headerLost:
 			f.lost, said = true, h.Key
+		case headerNote:
+			said = h.Key
+			if n, ok := parseNote(string(h.Value)); ok {
+				f.note = &n
+			} else {
+				err = fmt.Errorf("its header %q is %.40q, which is no note", h.Key, h.Value)
+			}
 		}
 		if err != nil {
 			return frame{}, false, err

@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"reflect"
 	"regexp"
 	"testing"
 
@@ -14,6 +15,7 @@ func FuzzFrame(f *testing.F) {
 		{"8", "1099511627777"}, {"0", "0"}, {"", "x"}, {"-1", "+5"}, {"08", " 1"}, {"99999999999", "9223372036854775808"},
 	} {
 		f.Add(headerPartitions, []byte(c.partitions), headerUnasked, []byte(c.unasked), headerLost, []byte(nil))
+		f.Add(headerNote, []byte((&note{watched: 7, reached: 1, last: []int64{5, 6}, sample: smallest{1, 2}}).text()), headerPartitions, []byte(c.partitions), headerUnasked, []byte(c.unasked))
 		f.Add("other", []byte(c.partitions), headerLost, []byte(c.unasked), headerPartitions, []byte(c.partitions))
 	}
 	canonical := regexp.MustCompile(`^(0|[1-9][0-9]*)$`)
@@ -23,7 +25,7 @@ func FuzzFrame(f *testing.F) {
 		for _, h := range rec.Headers {
 			said[h.Key] = true
 		}
-		known := said[headerPartitions] || said[headerUnasked] || said[headerLost]
+		known := said[headerPartitions] || said[headerUnasked] || said[headerLost] || said[headerNote]
 		got, ok, err := frameOf(&rec)
 		if err != nil {
 			if !known {
@@ -31,7 +33,7 @@ func FuzzFrame(f *testing.F) {
 			}
 			return
 		}
-		if ok != said[headerPartitions] || known && !ok || got.lost != said[headerLost] {
+		if ok != said[headerPartitions] || known && !ok || got.lost != said[headerLost] || (got.note != nil) != said[headerNote] {
 			t.Fatalf("%v became %+v, %v", rec.Headers, got, ok)
 		}
 		for _, h := range rec.Headers {
@@ -40,7 +42,7 @@ func FuzzFrame(f *testing.F) {
 			}
 		}
 		again, _, err := frameOf(&kgo.Record{Headers: got.headers()})
-		if err != nil || ok && again != got {
+		if err != nil || ok && !reflect.DeepEqual(again, got) {
 			t.Fatalf("%+v became %+v, %v", got, again, err)
 		}
 	})

@@ -47,6 +47,7 @@ type guard struct {
 	families []string
 	states   []familyState
 	started  bool    // it has seen what was judged before
+	known    bool    // there was a note of each partition
 	complete bool    // all partitions have been read up to some instant: a family that was not heard is not there
 	alerts   []Alert // of what the last judgement changed
 }
@@ -97,6 +98,7 @@ func (g *guard) judge(notes []note, partitions int, now int64) []Alert {
 	if len(notes) < partitions {
 		reached = 0 // what the others hold is unknown
 	}
+	g.known = g.known || len(notes) >= partitions
 	g.complete = g.complete || reached > 0
 	for i := range g.states {
 		for _, n := range notes {
@@ -142,12 +144,13 @@ type bounds struct {
 	stalled []bool  // it is, or is not back for good
 	alerts  []Alert // that hold: the present stall, and that the last one is over
 	judged  []judgement
+	known   bool // what all partitions have heard is
 	unheard bool // some family was not heard yet, but not all partitions have been read
 }
 
 // bounds returns the last judgement.
 func (g *guard) bounds() *bounds {
-	b := &bounds{}
+	b := &bounds{known: g.known}
 	for i := range g.states {
 		s := &g.states[i]
 		last := s.last
@@ -165,14 +168,6 @@ func (g *guard) bounds() *bounds {
 		}
 	}
 	return b
-}
-
-// wallMoves reports whether the wall clock may move the Task's. Behind the re-keying stage markers say how far time has
-// come. A source that was never heard bounds nothing: as long as another partition may hold what it brought, only events
-// move time.
-func (a *attempt) wallMoves() bool {
-	stall := &a.s.r.o.Stall
-	return !a.s.r.o.Rekeyed && (!stall.Required || a.bounds != nil && !a.bounds.unheard)
 }
 
 // cloudEvent is the form of an output.

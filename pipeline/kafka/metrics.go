@@ -272,7 +272,7 @@ func (a *attempt) show() {
 	now := copyStats(a.task.Stats())
 	a.s.r.metrics.count(a.s.partition, a.shown, now)
 	a.s.figures.set(now, a.position)
-	a.s.note.Store(&note{watched: a.s.r.o.Stall.fingerprint(), reached: a.reached, last: slices.Clone(a.last), sample: slices.Clone(a.sample)})
+	a.s.note.Store(a.note())
 	a.shown, a.shownAt = now, time.Now()
 }
 

@@ -90,6 +90,7 @@ type Runner struct {
 	guard    *guard        // of the watch alone
 	pending  atomic.Int64  // bytes of daily rows that wait for the Sink, of all attempts
 	untold   int           // of the watch alone: how often in a row the group's offsets could not be read
+	blind    int           // of the watch alone: how often in a row it was not known what all partitions have heard
 
 	telling turn     // of what the group is told: by the watch, and by sessions that end
 	id      [16]byte // of the topic, under telling; zero until it is needed

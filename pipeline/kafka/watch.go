@@ -72,6 +72,11 @@ func (r *Runner) compareNotes(ctx context.Context, sessions []*session) error {
 		r.logAlert(a)
 	}
 	b := r.guard.bounds()
+	if r.blind++; b.known {
+		r.blind = 0
+	} else if r.o.Stall.Required && r.blind%60 == 10 { // about once a minute
+		r.d.Log.Warn("nothing is read: not all partitions have told what they heard of the source, which may hold time", "told", len(list), "partitions", r.d.partitions)
+	}
 	r.metrics.setStalled(r.guard)
 	for _, s := range sessions {
 		s.bounds.Store(b)

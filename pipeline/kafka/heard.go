@@ -1,0 +1,82 @@
+package kafka
+
+import (
+	"slices"
+
+	"github.com/cespare/xxhash/v2"
+
+	"zyklus/pipeline"
+)
+
+// What a partition has heard of its source, what it tells the group of that, and how far the others let it go.
+
+// notice keeps what the group is told of an event: when its family was heard last, and a sample of customers.
+func (a *attempt) notice(e *pipeline.Event, believable int64) {
+	if e.Kind == pipeline.KindHeartbeat {
+		return
+	}
+	if a.s.r.o.CheckKeys {
+		a.sample.add(xxhash.Sum64(e.Customer))
+	}
+	if len(a.families) == 0 {
+		return
+	}
+	at, family, later := min(e.At, believable), e.Kind.Family(), false
+	for i, f := range a.families {
+		if (f == "" || f == family) && at > a.last[i] {
+			a.last[i], later = at, true
+		}
+	}
+	if later && a.bounds != nil {
+		a.hold()
+	}
+}
+
+// hold lets time come as far as the last judgement allows, and what this partition has heard since.
+func (a *attempt) hold() {
+	stall, hold := &a.s.r.o.Stall, pipeline.NoHold()
+	if !stall.Required {
+		return
+	}
+	for i, f := range a.families {
+		last := a.bounds.last[i]
+		if !a.bounds.stalled[i] {
+			last = max(last, a.last[i])
+		}
+		if last > 0 {
+			hold = hold.And(pipeline.Hold{Clock: last + stall.Limits[f].Milliseconds(), Settled: last})
+		}
+	}
+	a.task.Hold(hold)
+}
+
+// wallMoves reports whether the wall clock may move the Task's. Behind the re-keying stage markers say how far time has
+// come. A source that was never heard bounds nothing: as long as another partition may hold what it brought, only events
+// move time.
+func (a *attempt) wallMoves() bool {
+	stall := &a.s.r.o.Stall
+	return !a.s.r.o.Rekeyed && (!stall.Required || a.bounds != nil && !a.bounds.unheard)
+}
+
+// blind reports whether it is not known yet what all partitions have heard of a required source: what one of them would
+// hold back could be final by then.
+func (a *attempt) blind() bool {
+	stall := &a.s.r.o.Stall
+	return stall.Required && len(a.families) > 0 && (a.bounds == nil || !a.bounds.known)
+}
+
+// note returns what the group is to be told.
+func (a *attempt) note() *note {
+	return &note{watched: a.s.r.o.Stall.fingerprint(), reached: a.reached, last: slices.Clone(a.last), sample: slices.Clone(a.sample)}
+}
+
+// recall takes over what the owner before had heard when it made its last checkpoint: it may have died before it told.
+func (a *attempt) recall(n *note) {
+	if n == nil {
+		return
+	}
+	if n.watched == a.s.r.o.Stall.fingerprint() {
+		copy(a.last, n.last)
+	}
+	a.sample = slices.Clone(n.sample)
+}
