@@ -124,19 +124,27 @@ func (b *realBrokers) killAll(t testing.TB) {
 	}
 }
 
-// endSessionsAfter gives members of a group that have vanished so long to come back, where the brokers divide the
-// partitions.
-func (p *part) endSessionsAfter(wait time.Duration, group string) {
+// endSessionsAfter gives members of the groups of a deployment that have vanished so long to come back, where the brokers
+// divide the partitions.
+func (p *part) endSessionsAfter(wait time.Duration, d deployment) {
 	p.t.Helper()
-	kind, name, key := kmsg.ConfigResourceTypeGroupConfig, group, "consumer.session.timeout.ms"
-	if p.real == nil {
-		kind, name, key = kmsg.ConfigResourceTypeBroker, "", "group.consumer.session.timeout.ms"
-	}
 	value := strconv.FormatInt(wait.Milliseconds(), 10)
+	if p.real == nil {
+		alterBroker(p.t, p.addr, "group.consumer.session.timeout.ms", value)
+		return
+	}
+	for _, of := range []string{"", "-dead-letters", "-source-stalls"} {
+		p.alterGroup(d.database+of, "consumer.session.timeout.ms", value)
+	}
+}
+
+// alterGroup changes a setting of a group, which only real brokers know.
+func (p *part) alterGroup(group, key, value string) {
+	p.t.Helper()
 	config := kmsg.NewIncrementalAlterConfigsRequestResourceConfig()
 	config.Name, config.Value = key, &value
 	resource := kmsg.NewIncrementalAlterConfigsRequestResource()
-	resource.ResourceType, resource.ResourceName = kind, name
+	resource.ResourceType, resource.ResourceName = kmsg.ConfigResourceTypeGroupConfig, group
 	resource.Configs = append(resource.Configs, config)
 	req := kmsg.NewPtrIncrementalAlterConfigsRequest()
 	req.Resources = append(req.Resources, resource)
@@ -147,7 +155,7 @@ func (p *part) endSessionsAfter(wait time.Duration, group string) {
 		err = kerr.ErrorForCode(resp.Resources[0].ErrorCode)
 	}
 	if err != nil {
-		p.t.Fatalf("%s of %q: %v", key, name, err)
+		p.t.Fatalf("%s of group %s: %v", key, group, err)
 	}
 }
 

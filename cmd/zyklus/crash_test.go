@@ -143,7 +143,7 @@ func TestInstancesByTheBrokersProtocol(t *testing.T) {
 func instances(t *testing.T, broker *part, protocol string) {
 	r := newRigOn(t, broker)
 	d := r.deploy("instances")
-	broker.endSessionsAfter(6*time.Second, d.database)
+	broker.endSessionsAfter(6*time.Second, d)
 	by := "ZYKLUS_KAFKA_GROUP_PROTOCOL=" + protocol
 	checkpoints := r.checkpointsOf(d)
 	first := r.run(d, by)
