@@ -70,7 +70,7 @@ func (t *Task) encode(w *work) Change {
 	t.arena = appendHeader(t.arena, &h)
 	t.arena = appendOpen(t.arena, w.open)
 	t.arena = appendOutbox(t.arena, w.outbox)
-	t.arena = t.appendPendingDays(t.arena, w)
+	t.arena = t.appendPendingDays(t.arena, w, version)
 	t.slab.put(uint32(w.slot), t.arena[value:])
 	t.timers.arm(uint32(w.slot), h.alarm())
 	return Change{Key: t.arena[begin:value:value], Value: t.arena[value:len(t.arena):len(t.arena)]}
