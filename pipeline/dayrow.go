@@ -12,10 +12,27 @@ import (
 // The pending rows of `customer_days` stand at the end of a record: a chunk for each checkpoint that published some, until
 // it is known to be written. A later chunk's row of a day replaces an earlier one's.
 //
-//	version  length  columns' fingerprint  count  { days since the one before  1, or 0 for a withdrawal  [difference] }
+//	version  length  columns' fingerprint  count  { days since the one before  kind  [difference, unless withdrawn] }
 //
 // A row is stored as its difference from the one before in its chunk, mostly a third of it. Under another fingerprint the
 // columns were others: then only withdrawals are readable.
+
+// Kinds of pending rows.
+const (
+	dayWithdrawn = 0
+	dayPassed    = 1
+	dayCorrected = 2 // read as a passed one by versions that did not know it
+)
+
+func (d *dayRow) kind() byte {
+	switch {
+	case d.row == nil:
+		return dayWithdrawn
+	case d.corrects:
+		return dayCorrected
+	}
+	return dayPassed
+}
 
 // dayFingerprint identifies the layout of a captured row.
 func dayFingerprint(columns []Column) uint64 {
@@ -46,7 +63,7 @@ func (t *Task) appendChunk(dst []byte, days []dayRow) []byte {
 	day := int64(0)
 	for i := range days {
 		d := &days[i]
-		dst = append(AppendInt(dst, d.day-day), byte(boolInt(d.row != nil)))
+		dst = append(AppendInt(dst, d.day-day), d.kind())
 		day = d.day
 		if d.row != nil {
 			t.buf = appendDifference(t.buf[:0], t.job.dayValues, before, d.row)
@@ -83,8 +100,10 @@ type dayReader struct {
 	version int64
 	day     int64
 	deleted bool
-	values  []Value // complete once a row of the chunk has been read; texts alias the source
-	begun   bool
+	// corrects is dayRow.corrects.
+	corrects bool
+	values   []Value // complete once a row of the chunk has been read; texts alias the source
+	begun    bool
 }
 
 // begin starts to read chunks.
@@ -97,7 +116,9 @@ func (d *dayReader) next() bool {
 	for d.more() {
 		d.left--
 		d.day += d.r.Int()
-		if d.deleted = d.r.Byte() == 0; d.deleted {
+		kind := d.r.Byte()
+		d.corrects = kind == dayCorrected
+		if d.deleted = kind == dayWithdrawn; d.deleted {
 			return !d.r.bad
 		}
 		difference := d.r.Bytes()

@@ -30,6 +30,8 @@ type dayRow struct {
 	version int64
 	day     int64
 	row     []byte // nil withdraws the row of the day
+	// corrects says that a row of the day was published before.
+	corrects bool
 }
 
 // Bounds of what one Task captures before a checkpoint is due, and of what one customer's record holds of it, in bytes.
@@ -86,13 +88,13 @@ func (t *Task) publishDays(w *work, version int64) {
 	for _, past := range [...][]pastDay{w.past, w.live.past} {
 		for _, p := range past {
 			if p.row != nil {
-				w.putDay(dayRow{version, p.day, p.row})
+				w.putDay(dayRow{version, p.day, p.row, slices.Contains(w.publishedDays, p.day)})
 			}
 		}
 	}
 	for _, day := range w.publishedDays {
 		if !hasDay(w.past, day) && !hasDay(w.live.past, day) {
-			w.putDay(dayRow{version, day, nil})
+			w.putDay(dayRow{version: version, day: day})
 		}
 	}
 }
@@ -108,16 +110,18 @@ func (w *work) putDay(d dayRow) {
 		i--
 	}
 	if i > 0 && w.days[i-1].day == d.day {
-		w.days[i-1] = d
+		before := &w.days[i-1]
+		d.corrects = d.corrects || before.corrects || before.row == nil
+		*before = d
 		return
 	}
 	w.days = slices.Insert(w.days, i, d)
 }
 
 // appendPendingDays encodes the pending rows of w. A record must stay small whatever one fold captures (crowd): beyond the
-// bound every other row is given up, so that of the time in question fewer days can be asked. Withdrawals never are: a row
-// that stands and is wrong is worse than one that is missing.
-func (t *Task) appendPendingDays(dst []byte, w *work) []byte {
+// bound every other row is given up, so that of the time in question fewer days can be asked. Withdrawals never are, and a row
+// that corrects one leaves a withdrawal: a row that stands and is wrong is worse than one that is missing.
+func (t *Task) appendPendingDays(dst []byte, w *work, version int64) []byte {
 	n := len(dst)
 	dst = t.appendDays(append(dst, chunksAfter(t.acked, w.chunks)...), w.days)
 	if len(dst)-n <= maxDayBytes {
@@ -126,33 +130,44 @@ func (t *Task) appendPendingDays(dst []byte, w *work) []byte {
 	fresh := w.days
 	w.days = nil
 	t.eachDay(w.chunks, func(d *dayReader) {
-		w.putDay(dayRow{d.version, d.day, d.row()})
+		w.putDay(dayRow{d.version, d.day, d.row(), d.corrects})
 	})
 	for _, d := range fresh {
 		w.putDay(d)
 	}
-	for before := 0; len(dst)-n > maxDayBytes && len(w.days) != before; {
-		before = len(w.days)
-		w.days = everyOther(w.days)
-		t.stats.DaysLost += int64(before - len(w.days))
+	for { // of days that were corrected the last row alone is left: that may do
 		byVersion := slices.Clone(w.days)
 		slices.SortStableFunc(byVersion, func(a, b dayRow) int { return cmp.Compare(a.version, b.version) })
 		dst = t.appendDays(dst[:n], byVersion)
+		if len(dst)-n <= maxDayBytes {
+			return dst
+		}
+		lost := 0
+		if w.days, lost = everyOther(w.days, version); lost == 0 {
+			return dst
+		}
+		t.stats.DaysLost += int64(lost)
 	}
-	return dst
 }
 
-// everyOther keeps the last row and every other one before it, and all withdrawals.
-func everyOther(days []dayRow) (kept []dayRow) {
+// everyOther keeps the last row and every other one before it, and all withdrawals. A row that is given up may have been
+// written, unacknowledged: its withdrawal is of a later version, that of the checkpoint.
+func everyOther(days []dayRow, version int64) (kept []dayRow, lost int) {
 	keep := true
 	for _, d := range slices.Backward(days) {
-		if d.row == nil || keep {
+		switch {
+		case d.row == nil || keep:
 			kept = append(kept, d)
+		case d.corrects:
+			kept = append(kept, dayRow{version: version, day: d.day})
+			fallthrough
+		default:
+			lost++
 		}
 		keep = keep != (d.row != nil)
 	}
 	slices.Reverse(kept)
-	return kept
+	return kept, lost
 }
 
 // eachDay calls use for each pending row of a record that this Task wrote.

@@ -86,6 +86,58 @@ func TestDaysOutage(t *testing.T) {
 	}
 }
 
+// TestDaysOutageAfterCorrection corrects days whose rows are written while the sink is away, for so long that rows are
+// given up: a row may be missing then, but none stands that is wrong.
+func TestDaysOutageAfterCorrection(t *testing.T) {
+	const written, corrected = 50, 42
+	job := newJob(t, setting{zone: "UTC", lateness: 10 * 24 * time.Hour})
+	task := pipeline.NewTask(job, "events", 0)
+	begin := time.Date(1995, 1, 1, 12, 0, 0, 0, time.UTC).UnixMilli()
+	see := func(at int64, id uint64) {
+		task.Process(&pipeline.Event{Kind: pipeline.KindPageViewed, At: at, ID: id, Customer: []byte("anna"), Known: true}, at)
+	}
+	sink := oracle.NewStore()
+	back := func() {
+		task.Checkpoint()
+		task.Committed()
+		for b := task.NextBatch(1000); b != nil; b = task.NextBatch(1000) {
+			sink.Write(oracle.BatchRows(b))
+			task.Acknowledge()
+		}
+	}
+	for day := range int64(11_000) {
+		see(begin+day*dayMs, uint64(day)+1)
+		switch {
+		case day == written:
+			back()
+			see(begin+corrected*dayMs+1, 1<<40)
+			fallthrough
+		case day%100 == 0:
+			task.Checkpoint()
+			task.Committed()
+		}
+	}
+	stood := sink.Tables["customer_days"][fmt.Sprintf("anna|%d|", begin/dayMs+corrected)]
+	back()
+	rows := sink.Tables["customer_days"]
+	for _, r := range rows {
+		if r.Deleted {
+			continue
+		}
+		day := r.Get("day").Int - begin/dayMs
+		want := day + 1
+		if day >= corrected {
+			want++
+		}
+		if got := r.Get("touches").Int; got != want {
+			t.Errorf("day %d stands with %d events, there were %d", day, got, want)
+		}
+	}
+	if task.Stats().DaysLost == 0 || len(rows) < 100 || stood.Get("touches").Int != corrected+1 || len(sink.Faults) > 0 {
+		t.Errorf("%d days lost, %d rows, %v: the test is too easy", task.Stats().DaysLost, len(rows), sink.Faults)
+	}
+}
+
 // TestDaysShed writes the rows of many days and holds that the customer at rest is as small as one without.
 func TestDaysShed(t *testing.T) {
 	o := options(t)

@@ -71,7 +71,7 @@ func (t *Task) encode(w *work) Change {
 	t.arena = appendOpen(t.arena, w.open)
 	t.arena = appendOutbox(t.arena, w.outbox)
 	days := len(t.arena)
-	t.arena = t.appendPendingDays(t.arena, w)
+	t.arena = t.appendPendingDays(t.arena, w, version)
 	t.pending += int64(len(t.arena) - days - w.chunksAtRest)
 	t.crowd(version, len(t.arena)-value, len(w.outbox), len(t.arena)-days)
 	t.slab.put(uint32(w.slot), t.arena[value:])

@@ -10,11 +10,11 @@ import (
 	"zyklus/bench/simulator"
 )
 
-// outOfOrder has many events come up to two weeks later than they happened, so that much is published that has to be
+// outOfOrder has many events come up to five days later than they happened, so that much is published that has to be
 // corrected, and none later than rigs allow then.
 func outOfOrder(c *simulator.Config) {
 	const day = 24 * time.Hour
-	c.Shares.Late, c.Shares.TooLate, c.MaxDelay, c.TooLateMin, c.TooLateMax = 0.4, 0, 14*day, 30*day, 60*day
+	c.Shares.Late, c.Shares.TooLate, c.MaxDelay, c.TooLateMin, c.TooLateMax = 0.4, 0, 5*day, 9*day, 20*day
 }
 
 // finalView is a view of which somebody reads only what is final.
