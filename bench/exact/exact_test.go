@@ -32,7 +32,8 @@ func TestMain(m *testing.M) {
 
 // TestExact plays the worlds of seeds. ZYKLUS_SEEDS says how many, ZYKLUS_SEED the first one.
 func TestExact(t *testing.T) {
-	first, count := number(t, "ZYKLUS_SEED", 1), number(t, "ZYKLUS_SEEDS", 20)
+	first, count := number(t, "ZYKLUS_SEED", 1), number(t, "ZYKLUS_SEEDS", 100)
+	t.Cleanup(func() { allHit(t) })
 	var next atomic.Int64
 	began := time.Now()
 	for range min(runtime.GOMAXPROCS(0), count) {
@@ -45,6 +46,42 @@ func TestExact(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// floors is how many worlds must have hit everything that can be.
+const floors = 1000
+
+// allHit fails if something was never hit by many worlds: a plan that never comes true proves nothing.
+func allHit(t *testing.T) {
+	result.Lock()
+	defer result.Unlock()
+	t.Logf("%v", result.hits)
+	if result.seeds < floors {
+		return
+	}
+	want := append(sortedKeys(mishaps), kinds...)
+	for _, step := range steps {
+		want = append(want, "step "+step)
+	}
+	for _, key := range lostAnswers {
+		want = append(want, "the answer to "+key.Name()+" is lost")
+	}
+	for _, what := range want {
+		if result.hits[what] == 0 {
+			t.Errorf("%d worlds, and none has hit: %s", result.seeds, what)
+		}
+	}
+}
+
+// kinds of worlds.
+var kinds = []string{"by the wall clock", "by heartbeats", "KIP-848", "re-keyed", "guarded", "late", "static member"}
+
+func (w *world) hitKinds() {
+	for i, is := range []bool{w.wall, !w.wall, w.consumer, w.rekeyed, w.guard != nil, w.history.Late} {
+		if is {
+			w.hit(kinds[i])
+		}
 	}
 }
 

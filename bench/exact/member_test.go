@@ -55,6 +55,9 @@ func (w *world) start(name string, static bool) *member {
 		o.InstanceID = name
 	}
 	o.Client = append(o.Client[:len(o.Client):len(o.Client)], kgo.Dialer(m.cable.dial))
+	if static {
+		w.hit("static member")
+	}
 	ctx, cancel := context.WithCancel(w.ctx)
 	m.cancel = cancel
 	runners := []*kafka.Runner{m.runner(o, func(topic string, p int32) kafka.Task { return pipeline.NewTask(w.job, topic, p) })}
@@ -147,6 +150,7 @@ func (m *member) at(step string) {
 	m.mu.Unlock()
 	if then != nil {
 		m.w.tell("%s comes to %s", m.name, step)
+		m.w.hit("step " + step)
 		then()
 	}
 }

@@ -18,7 +18,7 @@ var mishaps = map[string]mishap{
 	"join": (*world).join, "leave": (*world).leave, "kill": (*world).kill, "kill at a step": (*world).killAtStep,
 	"kill at a step 2": (*world).killAtStep, "freeze": (*world).freeze, "freeze at a step": (*world).freezeAtStep, "move leaders": (*world).moveLeaders,
 	"lose a broker": (*world).loseBroker, "fault": (*world).fault, "database away": (*world).databaseAway,
-	"lagging replica": (*world).lag, "compact": (*world).compact, "admin leave": (*world).adminLeave,
+	"lagging replica": (*world).lag, "compact": (*world).compact, "admin leave": (*world).adminLeave, "lose an answer": (*world).loseAnswer,
 }
 
 // suffer does to the world what its chance will have.
@@ -28,16 +28,18 @@ func (w *world) suffer() {
 		if wait(w.ctx, w.upTo(4*time.Second)) != nil {
 			return
 		}
-		w.befall(mishaps[kinds[w.dice(len(kinds))]])
+		kind := kinds[w.dice(len(kinds))]
+		w.befall(kind, mishaps[kind])
 	}
 }
 
 // befall lets one thing go wrong.
-func (w *world) befall(do mishap) {
+func (w *world) befall(kind string, do mishap) {
 	w.peace.Lock()
 	defer w.peace.Unlock()
 	if did := do(w); did != "" {
 		w.tell("MISHAP %s", did)
+		w.hit(kind)
 	}
 	if len(w.alive()) == 0 && w.dice(2) == 0 {
 		w.join()
@@ -250,6 +252,22 @@ func (w *world) fault() string {
 	w.faults = append(w.faults, w.cluster.Fault(f))
 	w.count(func(t *tally) { t.outages++ })
 	return fmt.Sprintf("%d times %v fails: %s", n, key, strings.SplitN(e.Message, ":", 2)[0])
+}
+
+// lostAnswers are those that may be. (kfake of 2026-09-18 does not survive a connection that ends before the answer to a
+// join.)
+var lostAnswers = []kmsg.Key{kmsg.Produce, kmsg.EndTxn, kmsg.InitProducerID, kmsg.OffsetCommit, kmsg.Fetch}
+
+// loseAnswer lets a member not learn what became of one of its requests.
+func (w *world) loseAnswer() string {
+	m := w.any()
+	if m == nil {
+		return ""
+	}
+	kind, n := lostAnswers[w.dice(len(lostAnswers))], w.dice(5)
+	m.cable.lose(kind, n, func() { w.hit("the answer to " + kind.Name() + " is lost") })
+	w.count(func(t *tally) { t.outages++ })
+	return fmt.Sprintf("%s loses the answer to %s, after %d", m.name, kind.Name(), n)
 }
 
 // databaseAway takes the database away for up to ten minutes.

@@ -2,6 +2,7 @@ package exact
 
 import (
 	"context"
+	"encoding/binary"
 	"io"
 	"net"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // errCut is what a member sees whose network is cut.
@@ -43,6 +45,9 @@ type cable struct {
 	conns  []*wire
 	busy   time.Time // instant of the last write
 	writes int       // at that instant
+	loses  kmsg.Key  // kind of request whose answer is to be lost
+	after  int       // so many of them come first
+	lost   func()    // called once it is; nil if none is to be lost
 }
 
 func newCable(n *network) *cable {
@@ -132,6 +137,28 @@ func (c *cable) isCut() bool {
 	default:
 		return false
 	}
+}
+
+// lose lets the connection end after the nth request of a kind from now: it is carried out, and nobody is told.
+func (c *cable) lose(kind kmsg.Key, n int, lost func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.loses, c.after, c.lost = kind, n, lost
+}
+
+// losing reports whether the answer to a request, which begins with its length and kind, is to be lost.
+func (c *cable) losing(request []byte) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.lost == nil || len(request) < 6 || kmsg.Key(binary.BigEndian.Uint16(request[4:])) != c.loses {
+		return false
+	}
+	if c.after--; c.after >= 0 {
+		return false
+	}
+	c.lost()
+	c.lost = nil
+	return true
 }
 
 // dial fails after a while where the cable is cut, or clients that ask again at once would do so at one instant for ever.
@@ -234,5 +261,10 @@ func (w *wire) Write(b []byte) (int, error) {
 	if err := w.cable.pass(w.ended); err != nil {
 		return 0, os.ErrDeadlineExceeded
 	}
-	return w.Conn.Write(b)
+	losing := w.cable.losing(b)
+	n, err := w.Conn.Write(b)
+	if losing {
+		_ = w.Close()
+	}
+	return n, err
 }

@@ -65,9 +65,10 @@ type world struct {
 	tally  tally
 }
 
-// tally counts what a world went through.
+// tally counts what a world went through: doc.go says what the words mean.
 type tally struct {
 	events, crashes, rebalances, outages, permutations, rows int
+	hits                                                     map[string]int // by what was hit: a kind of world, of mishap, a step
 }
 
 func (t *tally) add(o tally) {
@@ -77,6 +78,12 @@ func (t *tally) add(o tally) {
 	t.outages += o.outages
 	t.permutations += o.permutations
 	t.rows += o.rows
+	if t.hits == nil {
+		t.hits = map[string]int{}
+	}
+	for what, n := range o.hits {
+		t.hits[what] += n
+	}
 }
 
 // dice returns a number in [0, n).
@@ -105,6 +112,16 @@ func (w *world) count(do func(*tally)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	do(&w.tally)
+}
+
+// hit counts that something came true.
+func (w *world) hit(what string) {
+	w.count(func(t *tally) {
+		if t.hits == nil {
+			t.hits = map[string]int{}
+		}
+		t.hits[what]++
+	})
 }
 
 // outcome says how many of n rows an insert stores, and whether its answer comes back.
@@ -154,6 +171,7 @@ func newWorld(ctx context.Context, seed uint64) (*world, error) {
 		return w, err
 	}
 	w.plan()
+	w.hitKinds()
 	w.feeder, err = kgo.NewClient(kgo.SeedBrokers(w.options.Brokers...), kgo.Dialer(newCable(&w.network).dial),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(0), kgo.MetadataMinAge(50*time.Millisecond))
 	return w, err
@@ -162,8 +180,10 @@ func newWorld(ctx context.Context, seed uint64) (*world, error) {
 // build says how members use the brokers, and creates the topics.
 func (w *world) build() error {
 	w.options = kafka.Options{
-		Brokers: w.cluster.ListenAddrs(), Group: "g", Topic: topic, CheckpointInterval: time.Second, Replication: 1,
-		BatchRows: 1 + w.chance.IntN(50), SinkGrace: 2 * time.Second,
+		Brokers: w.cluster.ListenAddrs(), Group: "g", Topic: topic, Replication: 1,
+		CheckpointInterval: []time.Duration{200 * time.Millisecond, time.Second, time.Second, 4 * time.Second}[w.chance.IntN(4)],
+		MaxPoll:            []int{1 + w.chance.IntN(20), 2000}[w.chance.IntN(2)],
+		BatchRows:          1 + w.chance.IntN(50), SinkGrace: 2 * time.Second,
 		MaxPending: []int64{0, 1, 2000}[w.history.Seed%3], // little: reading waits for the database again and again
 		Client:     []kgo.Opt{kgo.MetadataMinAge(50 * time.Millisecond)},
 	}
@@ -318,7 +338,7 @@ func (w *world) play() error {
 	if w.guard != nil && w.dice(8) == 0 {
 		_ = wait(w.ctx, w.upTo(playFor/5)) // before the first stall
 	}
-	w.befall((*world).first)
+	w.befall("first member", (*world).first)
 	w.suffer()
 	if err := <-fed; err != nil {
 		return fmt.Errorf("feed: %w", err)

@@ -46,6 +46,9 @@ func NewHistory(seed uint64, late bool) *History {
 	g.Zone = Zones[g.IntN(len(Zones))]
 	g.Lateness = Latenesses[g.IntN(len(Latenesses))]
 	customers := 1 + g.IntN(4)
+	if seed%8 == 7 {
+		customers += 6 // partitions have several, however many there are
+	}
 	for c := range customers {
 		g.Late = late && g.IntN(2) == 0
 		g.customer(fmt.Sprintf("c%d", c))
