@@ -131,6 +131,7 @@ func TestInsertFaults(t *testing.T) {
 			}
 			p.steady("while inserts failed")
 			r.finishAndCompare(p, d, nil)
+			d.hasWithdrawn(t)
 			f.set(func(f *faulty) {
 				for _, table := range tables {
 					if len(f.done[table]) != len(everyFault(rand.New(rand.NewPCG(0, 0)))) {
