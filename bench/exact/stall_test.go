@@ -304,7 +304,7 @@ func (g *guard) compareAlerts(w *world) error {
 // happened checks an alert against what came. What a member heard last, it may not have told before it was killed, or
 // while it was cut off: then a stall may have begun a little later than the alert says.
 func (g *guard) happened(a *alert, exact bool) error {
-	d, heard, next := &a.Data, false, int64(pipeline.Never)
+	d, heard, next := &a.Data, false, pipeline.Never
 	for _, w := range g.watched {
 		if heard = heard || w.event.At == d.LastEventAt; w.event.At > d.LastEventAt {
 			next = min(next, w.at)

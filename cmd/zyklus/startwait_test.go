@@ -35,10 +35,11 @@ func (l *ledgerOfCheckpoints) startsAndGoesOn(p *process, missing, when string) 
 		if n := strings.Count(p.log.String(), "the partition runs, its rows wait"); n < rigPartitions {
 			return fmt.Errorf("%d do: %w", n, p.alive())
 		}
-		if code, text, err := get(p.served() + "/metrics"); err != nil || !strings.Contains(text, "\nzyklus_events_total") {
-			return fmt.Errorf("metrics say nothing of them yet: %d %v", code, err)
+		code, text, err := get(p.served() + "/metrics")
+		if err == nil && !strings.Contains(text, "\nzyklus_events_total") {
+			err = fmt.Errorf("metrics say nothing of them yet: %d", code)
 		}
-		return nil
+		return err
 	})
 	l.goesOn(p, missing, when)
 }
