@@ -25,10 +25,13 @@ func (h *History) compare(s *Store, id string) error {
 	o := h.Oracle(id, h.End)
 	if !h.Punctual(id) {
 		row, ok := s.Tables["customers"][id+"|"]
-		if !ok {
-			return nil // all orders were refused
+		switch {
+		case ok:
+			return o.CompareTotals(&row, h.End)
+		case len(o.orders) > 0:
+			return fmt.Errorf("customer %s: no row", id)
 		}
-		return o.CompareTotals(&row, h.End)
+		return nil // all events were refused, or came too late to count
 	}
 	if err := o.Compare(s, id); err != nil {
 		return err
