@@ -246,21 +246,25 @@ func (t *Task) latest(chunks []byte) (latest map[int64]int64) {
 	return latest
 }
 
-// shedDays drops the pending days from a record at rest once all are written: customers at rest stay small. Customers at
-// work do so at the next checkpoint.
-func (t *Task) shedDays(slot uint32) {
+// shedDays drops the pending days from a record at rest once all are written: customers at rest stay small. It reports
+// whether there are none any more. Customers at work drop theirs at the next checkpoint.
+func (t *Task) shedDays(slot uint32) (none bool) {
 	if t.workOf[slot] != 0 {
-		return
+		return false
 	}
 	var h header
 	record := t.slab.get(slot)
 	must(readHeader(record, &h))
 	_, chunks, err := readOutbox(t.outs[:0], h.outbox, t.acked)
 	must(err)
-	if len(chunks) == 0 || t.job.dayTable != nil && len(chunksAfter(t.acked, chunks)) > 0 {
-		return
+	if len(chunks) == 0 {
+		return true
+	}
+	if t.job.dayTable != nil && len(chunksAfter(t.acked, chunks)) > 0 {
+		return false
 	}
 	t.pending -= int64(len(chunks))
 	t.buf = append(t.buf[:0], record[:len(record)-len(chunks)]...)
 	t.slab.put(slot, t.buf)
+	return true
 }

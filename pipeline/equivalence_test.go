@@ -364,6 +364,9 @@ func (r *run) finish() error {
 	if len(r.sink.Faults) > 0 {
 		return errors.New(r.sink.Faults[0])
 	}
+	if n := r.task.Stats().BytesPending; n != 0 || r.task.Crowded() {
+		return fmt.Errorf("all is written, and %d bytes are pending, crowded %v", n, r.task.Crowded())
+	}
 	return r.flush()
 }
 

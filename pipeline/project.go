@@ -1,5 +1,7 @@
 package pipeline
 
+import "slices"
+
 // projection is the part of the committed state that is on its way to the sink: the customers that had changed when
 // the last row had been written, taken in slices.
 type projection struct {
@@ -52,10 +54,7 @@ func (t *Task) Acknowledge() {
 	}
 	if p.last {
 		t.acked = p.batch.Version
-		for _, slot := range p.shed {
-			t.shedDays(slot)
-		}
-		p.shed = p.shed[:0]
+		p.shed = slices.DeleteFunc(p.shed, t.shedDays) // others hold days of later checkpoints, which may be written, too
 	}
 	p.batch = nil
 }

@@ -23,10 +23,9 @@ type guard struct {
 	stalls []stall
 
 	watched []delivery   // what the family has sent
-	latest  int64        // event time
-	heard   atomic.Int64 // latest, as far as it may move time
-	quiet   int64        // until then what comes moves no time
-	known   atomic.Bool  // all members have found it stalled
+	latest  atomic.Int64 // event time
+	heard   atomic.Int64 // latest before what moves no time yet
+	quiet   atomic.Int64 // until then what comes moves no time
 }
 
 // stall is a time in which a source, or a family of its events, brings nothing. A judged one is over once all members have
@@ -114,20 +113,16 @@ func (g *guard) come(w *world, d *delivery) error {
 	for len(g.stalls) > 0 && d.at >= g.stalls[0].till {
 		s := g.stalls[0]
 		if g.stalls = g.stalls[1:]; s.judged {
+			g.heard.Store(g.latest.Load())
 			if err := g.outlast(w, s); err != nil {
 				return err
 			}
-			g.quiet = s.till + g.settle
-			g.known.Store(true)
+			g.quiet.Store(s.till + g.settle)
 		}
 	}
 	if g.watches(d.event) {
-		g.latest = max(g.latest, d.event.At)
+		g.latest.Store(max(g.latest.Load(), d.event.At))
 		g.watched = append(g.watched, *d)
-	}
-	if d.at >= g.quiet {
-		g.known.Store(false)
-		g.heard.Store(g.latest)
 	}
 	return nil
 }
@@ -164,7 +159,7 @@ func (g *guard) outlast(w *world, s stall) error {
 			return err
 		}
 	}
-	return fmt.Errorf("nobody has noticed in %v that the source is stalled since %d", patience, g.heard.Load())
+	return fmt.Errorf("nobody has noticed in %v that the source is stalled since %d", patience, g.latest.Load())
 }
 
 // noticed reports whether all members have found the source stalled, and have told those to come.
@@ -223,15 +218,19 @@ func (g *guard) options() kafka.Stall {
 	}
 }
 
-// refuses tells what rows say of a time that has not come. A family that nobody has heard yet bounds no watermark.
+// refuses tells what rows say of a time that has not come. Of watermarks it says nothing: events may have moved those before
+// anybody had heard the family.
 func (g *guard) refuses(w *world, rows []oracle.Row) error {
-	known, heard := g.known.Load(), g.heard.Load()
+	heard := g.heard.Load()
+	if w.now().UnixMilli() >= g.quiet.Load() { // whether anything has come since or not
+		heard = g.latest.Load()
+	}
 	for i := range rows {
 		r := &rows[i]
 		switch r.Table.Name {
 		case "checkpoints":
-			if clock, mark := r.Get("clock").Int, r.Get("watermark").Int; clock > heard+g.limit || known && mark > heard-w.history.Lateness.Milliseconds() {
-				return fmt.Errorf("clock %d and watermark %d, but the source was heard at %d, its limit is %d", clock, mark, heard, g.limit)
+			if clock := r.Get("clock").Int; clock > heard+g.limit {
+				return fmt.Errorf("the clock is %d, but the source was heard at %d, its limit is %d", clock, heard, g.limit)
 			}
 		case "phase_transitions":
 			if at := r.Get("at").Int; !r.Deleted && at > heard+g.limit {
@@ -246,7 +245,7 @@ func (g *guard) refuses(w *world, rows []oracle.Row) error {
 func (g *guard) live(w *world, at int64) (int64, error) {
 	at += g.limit / 2
 	e := g.pulse(w, at)
-	g.heard.Store(at)
+	g.latest.Store(at)
 	g.watched = append(g.watched, delivery{at: at + 1, event: e})
 	w.appended.Store(at)
 	return at, w.produce(w.route(e.Customer), e)

@@ -43,7 +43,8 @@ type attempt struct {
 	families []string        // that are watched
 	last     []int64         // as in a note, of this partition
 	sample   smallest        // as in a note
-	bounds   *bounds         // in force
+	bounds   *bounds         // newest
+	others   []int64         // as in bounds, of which this partition has been read past
 	told     map[uint64]bool // alerts that are in a committed transaction of this attempt, by id
 
 	pending int64 // of Runner.pending, those of this attempt
@@ -365,6 +366,7 @@ func (a *attempt) tick() {
 	}
 	if a.target != nil && a.position >= a.target.offset {
 		a.reached, a.target = a.target.at, nil
+		a.hearOthers()
 		if a.wallMoves() {
 			a.task.AdvanceClock(a.reached)
 		}

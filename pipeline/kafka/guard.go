@@ -144,8 +144,9 @@ type bounds struct {
 	stalled []bool  // it is, or is not back for good
 	alerts  []Alert // that hold: the present stall, and that the last one is over
 	judged  []judgement
-	known   bool // what all partitions have heard is
-	unheard bool // some family was not heard yet, but not all partitions have been read
+	at      int64 // when it was made, by the process's wall clock
+	known   bool  // what all partitions have heard is
+	unheard bool  // some family was not heard yet, but not all partitions have been read
 }
 
 // bounds returns the last judgement.

@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/cespare/xxhash/v2"
@@ -32,6 +33,15 @@ func (a *attempt) notice(e *pipeline.Event, believable int64) {
 	}
 }
 
+// hearOthers lets what all partitions have heard move time in this one, once it has been read up to when that was known:
+// what others heard after a silence may be later than what this one has yet to read of that silence.
+func (a *attempt) hearOthers() {
+	if a.bounds != nil && a.reached >= a.bounds.at && !slices.Equal(a.others, a.bounds.last) {
+		a.others = a.bounds.last
+		a.hold()
+	}
+}
+
 // hold lets time come as far as the last judgement allows, and what this partition has heard since.
 func (a *attempt) hold() {
 	stall, hold := &a.s.r.o.Stall, pipeline.NoHold()
@@ -39,15 +49,24 @@ func (a *attempt) hold() {
 		return
 	}
 	for i, f := range a.families {
-		last := a.bounds.last[i]
-		if !a.bounds.stalled[i] {
-			last = max(last, a.last[i])
-		}
+		last := a.lastHeard(i)
 		if last > 0 {
 			hold = hold.And(pipeline.Hold{Clock: last + stall.Limits[f].Milliseconds(), Settled: last})
 		}
 	}
 	a.task.Hold(hold)
+}
+
+// lastHeard returns the last event of a family as far as it may move time, 0 for none.
+func (a *attempt) lastHeard(i int) int64 {
+	if a.bounds.stalled[i] {
+		return a.bounds.last[i]
+	}
+	last := a.last[i]
+	if a.others != nil {
+		last = max(last, a.others[i])
+	}
+	return cmp.Or(last, a.bounds.last[i])
 }
 
 // wallMoves reports whether the wall clock may move the Task's. Behind the re-keying stage markers say how far time has

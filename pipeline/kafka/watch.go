@@ -67,11 +67,13 @@ func (r *Runner) compareNotes(ctx context.Context, sessions []*session) error {
 	if len(r.o.Stall.Limits) == 0 {
 		return nil
 	}
-	alerts := r.guard.judge(list, int(r.d.partitions), r.d.Now().UnixMilli())
+	now := r.d.Now().UnixMilli() // after the notes were made
+	alerts := r.guard.judge(list, int(r.d.partitions), now)
 	for _, a := range alerts {
 		r.logAlert(a)
 	}
 	b := r.guard.bounds()
+	b.at = now
 	if r.blind++; b.known {
 		r.blind = 0
 	} else if r.o.Stall.Required && r.blind%60 == 10 { // about once a minute
