@@ -34,6 +34,7 @@ type guard struct {
 type stall struct {
 	from, till int64 // Unix milliseconds
 	judged     bool
+	begun      bool
 }
 
 // newGuard draws one, and has the history long and lively enough for it.
@@ -53,7 +54,7 @@ func newGuard(w *world) *guard {
 		}
 	}
 	for at := w.begin + 2*g.limit + w.draw(2*g.limit); at < h.End-3*g.limit && len(g.stalls) < 2; at += g.limit + w.draw(2*g.limit) {
-		s := stall{at, min(at+g.limit/2+w.draw(5*g.limit/2), h.End-g.limit/4-g.settle), w.dice(2) == 0}
+		s := stall{from: at, till: min(at+g.limit/2+w.draw(5*g.limit/2), h.End-g.limit/4-g.settle), judged: w.dice(2) == 0}
 		g.stalls = append(g.stalls, s)
 		at = s.till
 	}
@@ -110,11 +111,17 @@ func (g *guard) last(w *world, before int64) (last int64) {
 
 // come is called before a record comes.
 func (g *guard) come(w *world, d *delivery) error {
+	if len(g.stalls) > 0 && d.at >= g.stalls[0].from && g.stalls[0].judged && !g.stalls[0].begun {
+		g.stalls[0].begun = true
+		if err := g.pause(w, g.stalls[0].from, "know when the source was heard", g.told); err != nil {
+			return err
+		}
+	}
 	for len(g.stalls) > 0 && d.at >= g.stalls[0].till {
 		s := g.stalls[0]
 		if g.stalls = g.stalls[1:]; s.judged {
 			g.heard.Store(g.latest.Load())
-			if err := g.outlast(w, s); err != nil {
+			if err := g.pause(w, s.till, "know that the source is stalled", g.noticed); err != nil {
 				return err
 			}
 			g.quiet.Store(s.till + g.settle)
@@ -127,17 +134,18 @@ func (g *guard) come(w *world, d *delivery) error {
 	return nil
 }
 
-// outlast waits until a stall has been noticed by all who live, and by whoever comes later. Nothing goes wrong meanwhile.
-func (g *guard) outlast(w *world, s stall) error {
-	w.appended.Store(s.till - 1)
-	if err := w.sleepUntil(s.till); err != nil {
+// pause stops the history at an instant until all who live, and whoever comes later, know something. Nothing goes wrong
+// meanwhile.
+func (g *guard) pause(w *world, at int64, what string, known func(*world) bool) error {
+	w.appended.Store(at - 1)
+	if err := w.sleepUntil(at); err != nil {
 		return err
 	}
 	w.peace.Lock()
 	defer w.peace.Unlock()
 	began := time.Now()
 	defer func() { w.paused.Add(int64(time.Since(began))) }()
-	w.tell("until all know that the source is stalled")
+	w.tell("until all %s", what)
 	for sure := 0; time.Since(began) < patience; {
 		if len(w.alive()) == 0 {
 			w.join()
@@ -148,7 +156,7 @@ func (g *guard) outlast(w *world, s stall) error {
 				w.tell("%v", err)
 			}
 		}
-		if sure++; !g.noticed(w) {
+		if sure++; !known(w) {
 			sure = 0
 		}
 		if sure == 4 { // judgements
@@ -159,55 +167,74 @@ func (g *guard) outlast(w *world, s stall) error {
 			return err
 		}
 	}
-	return fmt.Errorf("nobody has noticed in %v that the source is stalled since %d", patience, g.latest.Load())
+	return fmt.Errorf("in %v nobody has come to %s since %d", patience, what, g.latest.Load())
+}
+
+// told reports whether all members know when the family was heard last, and have told those to come. While nobody does,
+// it bounds nothing.
+func (g *guard) told(w *world) bool {
+	for _, m := range w.alive() {
+		if m.gauge("zyklus_source_last_event_seconds") == 0 {
+			return false
+		}
+	}
+	offsets, err := kadm.NewClient(w.feeder).FetchOffsets(w.ctx, "g")
+	if err != nil {
+		return false
+	}
+	for _, o := range offsets[topic] {
+		if last, _ := parseNote(o.Metadata); last != 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // noticed reports whether all members have found the source stalled, and have told those to come.
 func (g *guard) noticed(w *world) bool {
 	for _, m := range w.alive() {
-		if !m.stalled() {
+		if m.gauge("zyklus_source_stalled") != 1 {
 			return false
 		}
 	}
-	adm := kadm.NewClient(w.feeder)
-	offsets, err := adm.FetchOffsets(w.ctx, "g")
+	offsets, err := kadm.NewClient(w.feeder).FetchOffsets(w.ctx, "g")
 	if err != nil {
 		return false
 	}
-	return judgedStalled(offsets[topic][0].Metadata)
+	_, stalled := parseNote(offsets[topic][0].Metadata)
+	return stalled
 }
 
-// judgedStalled reads the end of a note: the judgement of one family, which begins with the last event before the stall
-// and the return.
-func judgedStalled(note string) bool {
+// parseNote reads of a note when the one family was heard last, and whether it is judged to be stalled.
+func parseNote(note string) (last int64, stalled bool) {
 	b, err := base64.RawStdEncoding.DecodeString(note)
 	if err != nil || len(b) == 0 {
-		return false
+		return 0, false
 	}
 	r := pipeline.NewReader(b[1:])
 	r.Uint64()
 	r.Int()
 	for n := r.Count(); n > 0; n-- {
-		r.Int()
+		last = r.Int()
 	}
 	for n := r.Count(); n > 0; n-- {
 		r.Uint64()
 	}
-	return r.Count() == 1 && r.Int() != 0 && r.Int() == 0 && r.Err() == nil
+	return last, r.Count() == 1 && r.Int() != 0 && r.Int() == 0 && r.Err() == nil
 }
 
-// stalled reports whether the member takes the source for stalled.
-func (m *member) stalled() bool {
+// gauge reads a metric of the member; 0 if there is none.
+func (m *member) gauge(name string) float64 {
 	families, err := m.metrics.Gather()
 	if err != nil {
-		return false
+		return 0
 	}
 	for _, f := range families {
-		if f.GetName() == "zyklus_source_stalled" {
-			return f.GetMetric()[0].GetGauge().GetValue() == 1
+		if f.GetName() == name {
+			return f.GetMetric()[0].GetGauge().GetValue()
 		}
 	}
-	return false
+	return 0
 }
 
 // options are those of members.

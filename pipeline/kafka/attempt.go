@@ -366,11 +366,12 @@ func (a *attempt) tick() {
 	}
 	if a.target != nil && a.position >= a.target.offset {
 		a.reached, a.target = a.target.at, nil
-		a.hearOthers()
+		a.hearOthers() // before time moves
 		if a.wallMoves() {
 			a.task.AdvanceClock(a.reached)
 		}
 	}
+	a.hearOthers()
 	if time.Since(a.shownAt) >= showEvery {
 		a.show()
 	}
