@@ -54,6 +54,8 @@ type Sum struct {
 	Unknown   int64 `json:"not_verifiable"`
 	InMotion  int64 `json:"in_motion"` // of those not verifiable
 	Differ    int64 `json:"differing"`
+	// Stateless counts the partitions of which there are records or rows, and no state.
+	Stateless int64 `json:"partitions_without_state"`
 }
 
 // Told counts the customers of whom at least the totals could be compared.
@@ -129,8 +131,11 @@ func (v *Verifier) partition(ctx context.Context, r *Report, p int32, of int) er
 	out := Partition{Partition: p, Totals: map[Reason]int64{}, Unknown: map[Reason]int64{}}
 	defer func() { r.Partitions = append(r.Partitions, out); r.Sum.add(&out) }()
 	s := newSnapshot(v, p, v.Sample.picker(of))
-	if err := s.advance(ctx); err != nil || s.meta == nil || s.meta.Position < 0 {
+	if err := s.advance(ctx); err != nil {
 		return err
+	}
+	if s.meta == nil || s.meta.Position < 0 {
+		return s.stateless(ctx, r)
 	}
 	customers, err := s.customers(ctx)
 	if err != nil {
@@ -158,6 +163,33 @@ func (v *Verifier) partition(ctx context.Context, r *Report, p int32, of int) er
 	if s.history.unstamped && v.WallClock && !v.Rekeyed && !slices.Contains(r.Notices, noticeUnstamped) {
 		r.Notices = append(r.Notices, noticeUnstamped)
 	}
+	return nil
+}
+
+// stateless judges a partition without state, or with one that was begun anew and has read nothing: then there must be
+// neither records nor rows.
+func (s *snapshot) stateless(ctx context.Context, r *Report) error {
+	topic, want := s.v.Kafka.Options().Topic, ""
+	_, err := s.v.Kafka.Read(ctx, kafka.Reading{Topic: topic, Partition: s.partition, Each: func(*kafka.Arrival) error {
+		want = "a state of what the topic holds"
+		return errReached
+	}})
+	if err != nil && !errors.Is(err, errReached) {
+		return err
+	}
+	stored, err := s.v.ClickHouse.Checkpoints(ctx, topic)
+	if err != nil {
+		return err
+	}
+	rows := ""
+	if version := stored[s.partition].Version; version > 0 {
+		rows = "rows up to version " + pipeline.VersionText(version)
+	}
+	if want == "" && rows == "" {
+		return nil
+	}
+	r.Sum.Stateless++
+	r.tell(s.v.Limit, []Difference{{Partition: s.partition, Table: "changelog", Oracle: want, ClickHouse: rows}})
 	return nil
 }
 
