@@ -1,13 +1,16 @@
 package kafka
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/cespare/xxhash/v2"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kadm"
 
 	"zyklus/pipeline"
 )
@@ -135,6 +138,95 @@ func TestStallChangesNothing(t *testing.T) {
 		return nil
 	})
 	sameRows(t, clean, l, finalTables...)
+}
+
+// lateTask is restored when its gate opens.
+type lateTask struct {
+	Task
+	gate <-chan struct{}
+}
+
+func (t lateTask) Restored() error {
+	<-t.gate
+	return t.Task.Restored()
+}
+
+// awaitFigures waits until a partition has acted on the last judgement: it shows its figures afterwards.
+func awaitFigures(t *testing.T, s *session) {
+	t.Helper()
+	shown, _ := s.figures.get()
+	for range 2 { // the first ones may be as of before
+		eventually(t, "a partition shows its figures", func() error {
+			now, _ := s.figures.get()
+			if now == shown {
+				return errors.New("no news")
+			}
+			shown = now
+			return nil
+		})
+	}
+}
+
+// TestStallIsHeardBeforeTimeMoves: orders come to one partition alone and stop, and the group's offsets, with what the group
+// was told, expire while nobody is there. The partition that never had an order starts first: it lets nothing become final
+// before the other one has told what it has heard.
+func TestStallIsHeardBeforeTimeMoves(t *testing.T) {
+	t.Parallel()
+	job, run := guarded(24 * time.Hour)
+	l := newRealLab(t, 2, job)
+	events := slices.DeleteFunc(history(11, 40), func(e happening) bool {
+		return e.order && (e.at >= spring+20*day || xxhash.Sum64String(e.customer)%2 == 1)
+	})
+	heard, _ := orders(events)
+	last := heard[len(heard)-1].at
+	first := l.start(run)
+	l.happen(between(events, 0, 20)...)
+	eventually(t, "both partitions know of the orders", func() error {
+		list := first.snapshot()
+		for _, s := range list {
+			if b := s.bounds.Load(); b == nil || b.last[0] != last {
+				return fmt.Errorf("partition %d: %+v", s.partition, b)
+			}
+		}
+		if len(list) != 2 {
+			return fmt.Errorf("%d partitions", len(list))
+		}
+		return nil
+	})
+	for _, s := range first.snapshot() {
+		awaitFigures(t, s)
+	}
+	l.happen(between(events, 20, 40)...)
+	l.awaitAlert(typeStalled)
+	must(t, first.stop())
+	groups, err := kadm.NewClient(l.out).DeleteGroups(t.Context(), l.o.Group)
+	must(t, errors.Join(err, groups.Error()))
+
+	gate := make(chan struct{})
+	r := l.start(run, func(_ *Options, d *Deps) {
+		task := d.NewTask
+		d.NewTask = func(topic string, p int32) Task {
+			if p == 0 {
+				return lateTask{task(topic, p), gate}
+			}
+			return task(topic, p)
+		}
+	})
+	var early *session
+	eventually(t, "the partition without orders has taken a judgement", func() error {
+		list := r.snapshot()
+		if len(list) != 2 || list[1].bounds.Load() == nil {
+			return fmt.Errorf("%d partitions", len(list))
+		}
+		early = list[1]
+		return nil
+	})
+	awaitFigures(t, early)
+	close(gate)
+	l.awaitAlert(typeStalled)
+	if stats, _ := early.figures.get(); stats.Watermark > last-realLateness.Milliseconds() || stats.Clock > last+day {
+		t.Errorf("the clock is at %s, the watermark at %s, the last order came at %s", stampOf(stats.Clock), stampOf(stats.Watermark), stampOf(last))
+	}
 }
 
 // TestWallClockSetBack: an hour back, while events go on. Those of now are no future, and all rows are those of a clock

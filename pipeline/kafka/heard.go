@@ -42,10 +42,11 @@ func (a *attempt) hearOthers() {
 	}
 }
 
-// hold lets time come as far as the last judgement allows, and what this partition has heard since.
+// hold lets time come as far as the last judgement allows, and what this partition has heard since. Until a judgement is
+// of all partitions the hold of the start stands: another one may have heard what bounds time, or that it stood still.
 func (a *attempt) hold() {
 	stall, hold := &a.s.r.o.Stall, pipeline.NoHold()
-	if !stall.Required {
+	if !stall.Required || a.blind() {
 		return
 	}
 	for i, f := range a.families {
