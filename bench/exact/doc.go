@@ -1,5 +1,6 @@
 // Package exact holds the promise of the pipeline against chance: whatever happens to the events on their way, to the
-// processes, to the brokers and to ClickHouse, final rows and dead letters are those of the oracle.
+// processes, to the brokers and to ClickHouse, final rows and dead letters are those of the oracle. Of customers with events
+// later than allowed orders and money are compared alone.
 //
 // A seed is a world: a random history (bench/oracle) played into 1 to 8 partitions of a broker, members of the consumer
 // group that run the real Runner, client and Task over it, a store that takes rows as ClickHouse does, and a plan of what

@@ -29,7 +29,7 @@ func (h *History) compare(s *Store, id string) error {
 		case ok:
 			return o.CompareTotals(&row, h.End)
 		case len(o.orders) > 0:
-			return fmt.Errorf("customer %s: no row", id)
+			return &Difference{Customer: id, Table: "customers", Key: id + "|", Want: "a row"}
 		}
 		return nil // all events were refused, or came too late to count
 	}
