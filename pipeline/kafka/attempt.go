@@ -44,6 +44,7 @@ type attempt struct {
 	last     []int64         // as in a note, of this partition
 	sample   smallest        // as in a note
 	bounds   *bounds         // newest
+	judged   []judgement     // as of the last checkpoint of the owner before; of partition 0 alone
 	others   []int64         // as in bounds, of which this partition has been read past
 	told     map[uint64]bool // alerts that are in a committed transaction of this attempt, by id
 

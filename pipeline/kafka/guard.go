@@ -46,7 +46,6 @@ type guard struct {
 	stall    Stall
 	families []string
 	states   []familyState
-	started  bool    // it has seen what was judged before
 	known    bool    // there was a note of each partition
 	complete bool    // all partitions have been read up to some instant: a family that was not heard is not there
 	alerts   []Alert // of what the last judgement changed
@@ -82,13 +81,12 @@ func newGuard(s Stall) *guard {
 func (g *guard) judge(notes []note, partitions int, now int64) []Alert {
 	g.alerts = nil
 	for _, n := range notes {
-		if !g.started && len(n.judged) == len(g.states) { // of partition 0
+		if len(n.judged) == len(g.states) { // of partition 0
 			for i, j := range n.judged {
-				g.states[i].judgement = j
+				g.states[i].judgement = g.states[i].or(j)
 			}
 		}
 	}
-	g.started = g.started || len(notes) > 0
 	reached := int64(0)
 	for i, n := range notes {
 		if i == 0 || n.reached < reached {

@@ -87,7 +87,15 @@ func (a *attempt) blind() bool {
 
 // note returns what the group is to be told.
 func (a *attempt) note() *note {
-	return &note{watched: a.s.r.o.Stall.fingerprint(), reached: a.reached, last: slices.Clone(a.last), sample: slices.Clone(a.sample)}
+	n := &note{watched: a.s.r.o.Stall.fingerprint(), reached: a.reached, last: slices.Clone(a.last), sample: slices.Clone(a.sample)}
+	switch {
+	case a.s.partition != 0:
+	case a.bounds != nil:
+		n.judged = a.bounds.judged
+	default:
+		n.judged = a.judged
+	}
+	return n
 }
 
 // recall takes over what the owner before had heard when it made its last checkpoint: it may have died before it told.
@@ -97,6 +105,7 @@ func (a *attempt) recall(n *note) {
 	}
 	if n.watched == a.s.r.o.Stall.fingerprint() {
 		copy(a.last, n.last)
+		a.judged = n.judged
 	}
 	a.sample = slices.Clone(n.sample)
 }

@@ -25,14 +25,29 @@ type judgement struct {
 	back    int64 // when that was over
 }
 
+// or returns the one of two that is of the later stall, or says that this is over.
+func (j judgement) or(k judgement) judgement {
+	a, b := max(j.stalled, j.over), max(k.stalled, k.over)
+	if b > a || b == a && k.over > j.over {
+		return k
+	}
+	return j
+}
+
 // with returns the note with what an earlier one of the partition knew: a new owner has only seen what came since.
 func (n note) with(earlier *note) note {
 	if earlier == nil {
 		return n
 	}
 	if earlier.watched == n.watched {
-		if n.judged == nil {
+		switch {
+		case n.judged == nil:
 			n.judged = earlier.judged
+		case len(n.judged) == len(earlier.judged):
+			n.judged = slices.Clone(n.judged)
+			for i, j := range earlier.judged {
+				n.judged[i] = n.judged[i].or(j)
+			}
 		}
 		n.last = slices.Clone(n.last)
 		for i, at := range earlier.last {
