@@ -6,7 +6,7 @@ package pipeline
 // what one customer gains until the next checkpoint.
 const (
 	crowdedRecord = MaxRecord / 8 * 5
-	crowdedDays   = maxDayBytes / 3
+	crowdedDays   = maxDayBytes / 2
 	// maxTaken bounds what one customer's events may add to a record between two checkpoints, about.
 	maxTaken = MaxRecord / 4
 )

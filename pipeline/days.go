@@ -37,7 +37,7 @@ type dayRow struct {
 // Bounds of what one Task captures before a checkpoint is due, and of what one customer's record holds of it, in bytes.
 const (
 	maxCaptured = 32 << 20
-	maxDayBytes = 96 << 10
+	maxDayBytes = 256 << 10
 )
 
 // passDay is called before something happens at an instant that may lie after the end of the customer's day.

@@ -54,7 +54,7 @@ func TestDaysOutage(t *testing.T) {
 		t.Error("the Task does not say that too much waits")
 	}
 	lost := task.Stats().DaysLost
-	if limit := 120 << 10; largest > limit {
+	if limit := 300 << 10; largest > limit {
 		t.Errorf("a record of %d bytes, want at most %d", largest, limit)
 	}
 	task, err := durable.compacted().restore(job, 0)

@@ -77,12 +77,7 @@ func startRealBrokers(t testing.TB) *part {
 // briefSessions has members of the protocol consumer given up as soon as those of the classic one, who say so themselves.
 // Without it, a minute passes until somebody takes over from a frozen process.
 func briefSessions() map[string]string {
-	return map[string]string{
-		"group.consumer.min.session.timeout.ms":    "10000",
-		"group.consumer.session.timeout.ms":        "10000",
-		"group.consumer.min.heartbeat.interval.ms": "2000",
-		"group.consumer.heartbeat.interval.ms":     "2000",
-	}
+	return map[string]string{"group.consumer.session.timeout.ms": "10000"}
 }
 
 // stopRealBrokers is called at the end of the test binary.

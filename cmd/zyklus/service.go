@@ -110,12 +110,19 @@ func (s *service) run(ctx context.Context) error {
 	return err
 }
 
+// firstContact is how long the start waits for the answer of a ClickHouse that may be away.
+const firstContact = 5 * time.Second
+
 // work waits for servers that are away, goes on without ClickHouse, and stops in order: checkpoints, last rows. What is
 // wrong with a server, and will not pass, ends it before anything runs, or once a server that was away says so.
 func (s *service) work(ctx context.Context) error {
-	if err := s.writer.Meet(ctx); err != nil && !clickhouse.Away(err) {
+	first, cancel := context.WithTimeout(ctx, firstContact)
+	err := s.writer.Meet(first)
+	if err != nil && first.Err() == nil && !clickhouse.Away(err) {
+		cancel()
 		return err
 	}
+	cancel()
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	// The writer outlives the runner: stopping partitions still write their last rows.
@@ -126,7 +133,7 @@ func (s *service) work(ctx context.Context) error {
 		defer stop() // of no use without ClickHouse: it is wrong, not away
 		return s.writer.Run(writing)
 	})
-	err := s.runStages(ctx)
+	err = s.runStages(ctx)
 	stopWriter()
 	if werr := writer.Wait(); !errors.Is(werr, context.Canceled) {
 		err = errors.Join(err, werr)
