@@ -50,6 +50,7 @@ type attempt struct {
 
 	pending int64 // of Runner.pending, those of this attempt
 	over    bool  // because of all that waits for it
+	warned  time.Time
 
 	since   int64       // version that the Sink must not be ahead of: the one of the last owner that could ask it
 	unasked atomic.Bool // the Task runs, though the Sink has not said yet what it holds
@@ -247,9 +248,10 @@ func (a *attempt) awaitSink() {
 	r, now := a.s.r, a.task.Stats().BytesPending
 	all := r.pending.Add(now - a.pending)
 	a.pending = now
-	if over := now > 0 && all >= r.o.MaxPending; over != a.over {
-		a.s.log.Warn("daily rows wait for the database; at the limit, no events are read until it has taken them", "megabytes", all>>20, "reading", !over)
-		a.over = over
+	a.over = now > 0 && all >= r.o.MaxPending
+	if a.over && time.Since(a.warned) >= time.Minute { // a slow Sink is at the limit again and again
+		a.warned = time.Now()
+		a.s.log.Warn("daily rows wait for the database: no events are read until it has taken them", "megabytes", all>>20)
 	}
 	a.s.waiting.Store(a.over || a.task.Crowded())
 }

@@ -80,9 +80,10 @@ func (a *attempt) wallMoves() bool {
 
 // blind reports whether it is not known yet what all partitions have heard of a required source: what one of them would
 // hold back could be final by then.
-func (a *attempt) blind() bool {
-	stall := &a.s.r.o.Stall
-	return stall.Required && len(a.families) > 0 && (a.bounds == nil || !a.bounds.known)
+func (a *attempt) blind() bool { return a.s.r.o.Stall.blind(a.bounds) }
+
+func (s *Stall) blind(b *bounds) bool {
+	return s.Required && len(s.Limits) > 0 && (b == nil || !b.known)
 }
 
 // note returns what the group is to be told.

@@ -77,7 +77,10 @@ func (s *session) state() string { return phaseNames[s.phase.Load()] }
 // notRunning says what the partition is doing instead, nil if it runs.
 func (s *session) notRunning() error {
 	phase := s.phase.Load()
-	if phase == phaseRunning {
+	switch {
+	case phase == phaseRunning && s.r.o.Stall.blind(s.bounds.Load()):
+		return fmt.Errorf("partition %d reads nothing before all partitions have told what they heard of the source", s.partition)
+	case phase == phaseRunning:
 		return nil
 	}
 	if why := s.r.d.Healthy(); phase == phaseComparing && why != nil {
