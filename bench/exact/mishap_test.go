@@ -35,8 +35,8 @@ func (w *world) suffer() {
 
 // befall lets one thing go wrong.
 func (w *world) befall(kind string, do mishap) {
-	w.peace.Lock()
-	defer w.peace.Unlock()
+	w.peace <- struct{}{}
+	defer func() { <-w.peace }()
 	if did := do(w); did != "" {
 		w.tell("MISHAP %s", did)
 		w.hit(kind)

@@ -141,8 +141,8 @@ func (g *guard) pause(w *world, at int64, what string, known func(*world) bool) 
 	if err := w.sleepUntil(at); err != nil {
 		return err
 	}
-	w.peace.Lock()
-	defer w.peace.Unlock()
+	w.peace <- struct{}{}
+	defer func() { <-w.peace }()
 	began := time.Now()
 	defer func() { w.paused.Add(int64(time.Since(began))) }()
 	w.tell("until all %s", what)

@@ -49,9 +49,9 @@ type world struct {
 	brokers  []func() // bring lost ones back
 	feeder   *kgo.Client
 	bad      int
-	peace    sync.Mutex   // held while nothing may go wrong
-	paused   atomic.Int64 // how long the history stood still, a time.Duration
-	came     sync.Map     // instants at which records came, Unix milliseconds, by pipeline.Origin
+	peace    chan struct{} // full while nothing else may go wrong: a lock for which time passes
+	paused   atomic.Int64  // how long the history stood still, a time.Duration
+	came     sync.Map      // instants at which records came, Unix milliseconds, by pipeline.Origin
 	began    time.Time
 	begin    int64           // of the history, Unix milliseconds
 	speed    int64           // milliseconds of the history that pass in one
@@ -142,7 +142,7 @@ const playFor = 20 * time.Second
 
 // newWorld builds the world of a seed, inside a bubble.
 func newWorld(ctx context.Context, seed uint64) (*world, error) {
-	w := &world{ctx: ctx, chance: rand.New(rand.NewPCG(seed, 7)), began: time.Now()}
+	w := &world{ctx: ctx, chance: rand.New(rand.NewPCG(seed, 7)), began: time.Now(), peace: make(chan struct{}, 1)}
 	w.history = oracle.NewHistory(seed, w.chance.IntN(6) == 0)
 	w.partitions, w.wall, w.consumer = 1+w.chance.IntN(8), w.chance.IntN(2) == 0, w.chance.IntN(4) == 0
 	w.begin = w.history.End
