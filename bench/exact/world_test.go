@@ -149,7 +149,9 @@ func newWorld(ctx context.Context, seed uint64) (*world, error) {
 	for i := range w.history.Events {
 		w.begin = min(w.begin, w.history.Events[i].At)
 	}
-	w.rekeyed = w.chance.IntN(6) == 0
+	if w.rekeyed = w.chance.IntN(6) == 0; w.rekeyed {
+		w.history.End++ // no event's instant: a clock that has come there has come past all events
+	}
 	if w.wall && !w.rekeyed && !w.history.Late && w.chance.IntN(2) == 0 {
 		w.guard = newGuard(w)
 	}
