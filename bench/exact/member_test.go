@@ -46,6 +46,7 @@ func (w *world) start(name string, static bool) *member {
 	for _, twin := range w.members {
 		if twin.name == name && !twin.gone() { // of two with an instance id, the one that joins last stays
 			twin.suspect.Store(true)
+			m.suspect.Store(true) // the other one may leave by the id of both
 			twin.replaced, m.replaced = true, true
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"zyklus/pipeline"
@@ -90,9 +91,18 @@ func (w *world) behind(at int64) (n int, reached map[int64]place) {
 	return n, reached
 }
 
+// assigned counts the partitions that members of the group have.
+func (w *world) assigned(info *kfake.GroupInfo) (n int) {
+	for _, m := range info.Members {
+		n += len(m.Assignment[w.options.Topic])
+	}
+	return n
+}
+
 // evict removes members that were killed, longer ago than any session, or all of them if their joins wait for each other.
-// kfake (of 2026-09-18) forgets to end the session of one that dies before it has the answer to a join, the joins of
-// members that were frozen can wait for ever, and by KIP-848 it keeps the partitions of a static one that has left for ever.
+// kfake (of 2026-09-18) forgets to end the session of one that dies before it has the answer to a join, and the joins of
+// members that were frozen can wait for ever. By KIP-848 it keeps the partitions of a static one that has left for ever, and
+// does not give a static one that comes back what others have left meanwhile.
 func (w *world) evict(all bool) error {
 	admin, err := kafka.NewAdmin(w.ctx, w.outside(w.options))
 	if err != nil {
@@ -101,7 +111,7 @@ func (w *world) evict(all bool) error {
 	defer admin.Close()
 	for _, group := range w.groups() {
 		info := w.cluster.GroupInfo(group)
-		stuck := all && !w.consumer && info != nil && info.State == "PreparingRebalance"
+		stuck := all && info != nil && (!w.consumer && info.State == "PreparingRebalance" || group == "g" && w.assigned(info) < w.partitions)
 		members, err := admin.Members(w.ctx, group)
 		if err != nil {
 			return fmt.Errorf("evict: %w", err)
