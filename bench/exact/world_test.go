@@ -356,6 +356,9 @@ func (w *world) play() error {
 	if err := w.finish(); err != nil {
 		return err
 	}
+	if err := w.outlive(); err != nil {
+		return err
+	}
 	w.db.remember()
 	if w.guard != nil {
 		if err := w.guard.compareAlerts(w); err != nil {
