@@ -45,7 +45,8 @@ type attempt struct {
 	sample   smallest        // as in a note
 	bounds   *bounds         // newest
 	judged   []judgement     // as of the last checkpoint of the owner before; of partition 0 alone
-	others   []int64         // as in bounds, of which this partition has been read past
+	others   []int64         // as in the bounds that this partition has been read past
+	passed   int64           // when those were made
 	told     map[uint64]bool // alerts that are in a committed transaction of this attempt, by id
 
 	pending int64 // of Runner.pending, those of this attempt

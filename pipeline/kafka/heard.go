@@ -36,8 +36,8 @@ func (a *attempt) notice(e *pipeline.Event, believable int64) {
 // hearOthers lets what all partitions have heard move time in this one, once it has been read up to when that was known:
 // what others heard after a silence may be later than what this one has yet to read of that silence.
 func (a *attempt) hearOthers() {
-	if a.bounds != nil && a.reached >= a.bounds.at && !slices.Equal(a.others, a.bounds.last) {
-		a.others = a.bounds.last
+	if a.bounds != nil && a.reached >= a.bounds.at && (a.passed != a.bounds.at || !slices.Equal(a.others, a.bounds.last)) {
+		a.others, a.passed = a.bounds.last, a.bounds.at
 		a.hold()
 	}
 }
@@ -58,10 +58,14 @@ func (a *attempt) hold() {
 	a.task.Hold(hold)
 }
 
-// lastHeard returns the last event of a family as far as it may move time, 0 for none.
+// lastHeard returns the last event of a family as far as it may move time, 0 for none. A stall that is over is not yet in a
+// partition that it still held when it was read last: what came back then comes in any order.
 func (a *attempt) lastHeard(i int) int64 {
 	if a.bounds.stalled[i] {
 		return a.bounds.last[i]
+	}
+	if over := a.bounds.judged[i].over; over != 0 && a.passed != a.bounds.at && a.task.Stats().Watermark <= over {
+		return over
 	}
 	last := a.last[i]
 	if a.others != nil {
