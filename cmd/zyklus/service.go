@@ -116,13 +116,9 @@ const firstContact = 5 * time.Second
 // work waits for servers that are away, goes on without ClickHouse, and stops in order: checkpoints, last rows. What is
 // wrong with a server, and will not pass, ends it before anything runs, or once a server that was away says so.
 func (s *service) work(ctx context.Context) error {
-	first, cancel := context.WithTimeout(ctx, firstContact)
-	err := s.writer.Meet(first)
-	if err != nil && first.Err() == nil && !clickhouse.Away(err) {
-		cancel()
+	if err := s.meet(ctx); err != nil {
 		return err
 	}
-	cancel()
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	// The writer outlives the runner: stopping partitions still write their last rows.
@@ -133,12 +129,22 @@ func (s *service) work(ctx context.Context) error {
 		defer stop() // of no use without ClickHouse: it is wrong, not away
 		return s.writer.Run(writing)
 	})
-	err = s.runStages(ctx)
+	err := s.runStages(ctx)
 	stopWriter()
 	if werr := writer.Wait(); !errors.Is(werr, context.Canceled) {
 		err = errors.Join(err, werr)
 	}
 	return err
+}
+
+// meet says what is wrong with ClickHouse for good, as far as that is known within firstContact.
+func (s *service) meet(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, firstContact)
+	defer cancel()
+	if err := s.writer.Meet(ctx); err != nil && ctx.Err() == nil && !clickhouse.Away(err) {
+		return err
+	}
+	return nil
 }
 
 // runStages runs everything that lives on Kafka, once brokers answer.
