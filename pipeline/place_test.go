@@ -75,9 +75,12 @@ func TestMovePlace(t *testing.T) {
 		if err := again.Restore(moved.Key, moved.Value); err != nil || again.Position() != 20 || again.TopicID() != topic || again.Stats().Clock != 5000 {
 			t.Errorf("%d of %x, %v", again.Position(), again.TopicID(), err)
 		}
-		old := append([]byte{0x80}, c.Value[1:len(c.Value)-16]...) // as it was before topics had ids
-		if err := again.Restore(moved.Key, old); err != nil || again.Position() != 7 || again.TopicID() != (pipeline.TopicID{}) {
-			t.Errorf("%d of %x, %v", again.Position(), again.TopicID(), err)
+		const settled, id = 2, 16 // bytes of what later layouts have in addition
+		for layout, n := range map[byte]int{0x81: settled, 0x80: settled + id} {
+			old := append([]byte{layout}, c.Value[1:len(c.Value)-n]...)
+			if err := again.Restore(moved.Key, old); err != nil || again.Position() != 7 || again.TopicID() != (pipeline.TopicID{}) || again.Stats().Watermark != 5000 {
+				t.Errorf("layout %x: %d of %x, %v", layout, again.Position(), again.TopicID(), err)
+			}
 		}
 	})
 }

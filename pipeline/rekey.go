@@ -199,6 +199,7 @@ type Rekeyer struct {
 	channel uint64
 
 	clock    int64
+	settled  int64 // how far clock and hold have let the watermark come, but for the allowed lateness
 	marked   int64 // clock of the last marker
 	hold     Hold
 	source   TopicID
@@ -274,10 +275,12 @@ func (r *Rekeyer) Mark(*Marker) { panic("BUG: a Rekeyer takes no markers") }
 func (r *Rekeyer) Hold(h Hold) {
 	r.moved = r.moved || h != r.hold
 	r.hold = h
+	r.observe(r.clock)
 }
 
 func (r *Rekeyer) observe(at int64) {
 	r.clock = max(r.clock, min(at, r.hold.Clock))
+	r.settled = max(r.settled, min(r.clock, r.hold.Settled))
 }
 
 // Process passes one event on, to the partition of its customer.
@@ -339,7 +342,7 @@ func (r *Rekeyer) Checkpoint() *Checkpoint {
 		r.outputs = append(r.outputs, Output{Topic: r.o.Topic, Partition: p, Value: marker})
 	}
 	c := &Checkpoint{
-		Number: r.number, Position: r.position, Clock: r.clock, Watermark: r.clock,
+		Number: r.number, Position: r.position, Clock: r.clock, Watermark: r.settled,
 		Changes: []Change{{Key: []byte{metaKey}, Value: r.appendMeta(nil)}}, DeadLetters: r.letters, Outputs: r.outputs,
 	}
 	r.letters, r.moved, r.marked = nil, false, r.clock
@@ -350,7 +353,7 @@ func (r *Rekeyer) Checkpoint() *Checkpoint {
 func (r *Rekeyer) Committed() { r.outputs, r.arena = r.outputs[:0], r.arena[:0] }
 
 func (r *Rekeyer) appendMeta(dst []byte) []byte {
-	return (&rekeyMeta{number: r.number, position: r.position, clock: r.clock, topic: r.source}).append(dst)
+	return (&rekeyMeta{number: r.number, position: r.position, clock: r.clock, topic: r.source, settled: r.settled}).append(dst)
 }
 
 // rekeyMeta is the partition's own record of a Rekeyer.
@@ -358,31 +361,36 @@ type rekeyMeta struct {
 	number          uint64
 	position, clock int64
 	topic           TopicID
+	settled         int64
 }
 
 // The highest bit of the format tells the record of a Rekeyer from that of a Task.
 const (
-	rekeyFormat     = 0x80
-	lastRekeyFormat = 0x81 // with the topic's id
+	rekeyFormat        = 0x80
+	rekeyFormatTopic   = 0x81 // with the topic's id
+	rekeyFormatSettled = 0x82 // and how far the watermark may be
 )
 
 func (m *rekeyMeta) append(dst []byte) []byte {
-	dst = AppendUint(append(dst, lastRekeyFormat), m.number)
+	dst = AppendUint(append(dst, rekeyFormatSettled), m.number)
 	dst = AppendInt(AppendInt(dst, m.position), m.clock)
-	return append(dst, m.topic[:]...)
+	return AppendInt(append(dst, m.topic[:]...), m.settled)
 }
 
 func readRekeyMeta(value []byte) (m rekeyMeta, err error) {
 	in := Reader{b: value}
 	f := in.Byte()
-	if f < rekeyFormat || f > lastRekeyFormat {
+	if f < rekeyFormat || f > rekeyFormatSettled {
 		return m, fmt.Errorf("%w: a record of format %d is none of the re-keying stage", errCorrupt, f)
 	}
 	m.number, m.position, m.clock = in.Uint(), in.Int(), in.Int()
-	if f > rekeyFormat {
+	if f >= rekeyFormatTopic {
 		m.topic = in.topicID()
 	}
-	if in.Err() == nil && (m.position < -1 || !instant(m.clock)) {
+	if m.settled = m.clock; f >= rekeyFormatSettled {
+		m.settled = in.Int()
+	}
+	if in.Err() == nil && (m.position < -1 || !instant(m.clock) || m.settled < 0 || m.settled > m.clock) {
 		return m, fmt.Errorf("%w: position or clock", errCorrupt)
 	}
 	return m, in.Err()
@@ -397,9 +405,9 @@ func (r *Rekeyer) Restore(key, value []byte) error {
 	if err != nil {
 		return err
 	}
-	r.number, r.position, r.clock, r.source = m.number, m.position, m.clock, m.topic
+	r.number, r.position, r.clock, r.settled, r.source = m.number, m.position, m.clock, m.settled, m.topic
 	if r.o.Held {
-		r.hold = Hold{Clock: r.clock}
+		r.hold = Hold{Clock: r.clock, Settled: r.settled}
 	}
 	return nil
 }
@@ -415,7 +423,7 @@ func (r *Rekeyer) Acknowledge() { panic("BUG: a Rekeyer has no rows") }
 
 // Stats returns the figures, for reading in the Rekeyer's own goroutine.
 func (r *Rekeyer) Stats() *Stats {
-	r.stats.Clock, r.stats.Watermark = r.clock, r.clock
+	r.stats.Clock, r.stats.Watermark = r.clock, r.settled
 	return &r.stats
 }
 

@@ -298,10 +298,11 @@ func FuzzRekeyer(f *testing.F) {
 		if r.Restore(key, value) != nil || r.Restored() != nil {
 			return
 		}
-		position, clock := r.Position(), r.Stats().Clock
+		position, clock, watermark := r.Position(), r.Stats().Clock, r.Stats().Watermark
 		cp := r.Checkpoint()
 		again := pipeline.NewRekeyer(o, "a", 0)
-		if err := again.Restore(cp.Changes[0].Key, cp.Changes[0].Value); err != nil || again.Position() != position || again.Stats().Clock != clock {
+		err := again.Restore(cp.Changes[0].Key, cp.Changes[0].Value)
+		if err != nil || again.Position() != position || again.Stats().Clock != clock || again.Stats().Watermark != watermark {
 			t.Fatalf("%d at %d became %d at %d (%v)", position, clock, again.Position(), again.Stats().Clock, err)
 		}
 		again.Process(&pipeline.Event{Kind: pipeline.KindPageViewed, At: clock, ID: 1, Customer: []byte("c")}, clock+int64(time.Second))

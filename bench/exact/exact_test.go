@@ -75,10 +75,10 @@ func allHit(t *testing.T) {
 }
 
 // kinds of worlds.
-var kinds = []string{"by the wall clock", "by heartbeats", "KIP-848", "re-keyed", "guarded", "late", "static member"}
+var kinds = []string{"by the wall clock", "by heartbeats", "KIP-848", "re-keyed", "guarded", "guarded and re-keyed", "late", "static member"}
 
 func (w *world) hitKinds() {
-	for i, is := range []bool{w.wall, !w.wall, w.consumer, w.rekeyed, w.guard != nil, w.history.Late} {
+	for i, is := range []bool{w.wall, !w.wall, w.consumer, w.rekeyed, w.guard != nil, w.guard != nil && w.rekeyed, w.history.Late} {
 		if is {
 			w.hit(kinds[i])
 		}

@@ -87,7 +87,7 @@ func (m *member) runner(o kafka.Options, tasks func(topic string, p int32) kafka
 	if o.Stage == "" {
 		d.Sink = sink{m.w.db, m}
 	}
-	if m.w.guard != nil {
+	if len(o.Stall.Limits) > 0 {
 		m.metrics = prometheus.NewRegistry()
 		d.Registerer = m.metrics
 	}

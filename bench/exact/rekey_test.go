@@ -15,11 +15,18 @@ const events = "zyklus-g-events"
 func (w *world) scatter() {
 	w.channels = nil
 	counts := map[string]int32{}
-	for i := range 1 + w.dice(2) {
+	topics := 1
+	if w.guard == nil { // which watches one source
+		topics += w.dice(2)
+	}
+	for i := range topics {
 		o := w.options
 		o.Topic, o.Stage, o.Rekeyed = fmt.Sprintf("s%d", i), "rekey", false
 		o.Group, o.ChangelogTopic = "g-rekey-"+o.Topic, ""
 		o.CheckpointInterval = time.Duration(1+w.dice(4)) * 250 * time.Millisecond
+		if w.guard != nil {
+			o.Stall = w.guard.options()
+		}
 		w.stages = append(w.stages, o)
 		counts[o.Topic] = int32(1 + w.dice(3))
 		for p := range counts[o.Topic] {
@@ -29,6 +36,7 @@ func (w *world) scatter() {
 	w.sources = counts
 	w.rekey = pipeline.RekeyOptions{
 		Topic: events, Partitions: int32(w.partitions), Set: pipeline.NewChannelSet(counts), Skew: skew, WallClock: w.wall,
+		Held: w.guard != nil,
 	}
 }
 
@@ -39,6 +47,14 @@ func (w *world) groups() []string {
 		list = append(list, o.Group)
 	}
 	return list
+}
+
+// watched are the options of who reads the source of a guarded world.
+func (w *world) watched() kafka.Options {
+	if w.rekeyed {
+		return w.stages[0]
+	}
+	return w.options
 }
 
 // stage is one of those that members run.

@@ -178,16 +178,22 @@ func (g *guard) told(w *world) bool {
 			return false
 		}
 	}
-	offsets, err := kadm.NewClient(w.feeder).FetchOffsets(w.ctx, "g")
-	if err != nil {
-		return false
-	}
-	for _, o := range offsets[topic] {
+	for _, o := range w.offsets() {
 		if last, _ := parseNote(o.Metadata); last != 0 {
 			return true
 		}
 	}
 	return false
+}
+
+// offsets are those of the source, by partition; nil if they cannot be read.
+func (w *world) offsets() map[int32]kadm.OffsetResponse {
+	o := w.watched()
+	offsets, err := kadm.NewClient(w.feeder).FetchOffsets(w.ctx, o.Group)
+	if err != nil {
+		return nil
+	}
+	return offsets[o.Topic]
 }
 
 // noticed reports whether all members have found the source stalled, and have told those to come.
@@ -197,11 +203,7 @@ func (g *guard) noticed(w *world) bool {
 			return false
 		}
 	}
-	offsets, err := kadm.NewClient(w.feeder).FetchOffsets(w.ctx, "g")
-	if err != nil {
-		return false
-	}
-	_, stalled := parseNote(offsets[topic][0].Metadata)
+	_, stalled := parseNote(w.offsets()[0].Metadata)
 	return stalled
 }
 
@@ -275,7 +277,10 @@ func (g *guard) live(w *world, at int64) (int64, error) {
 	g.latest.Store(at)
 	g.watched = append(g.watched, delivery{at: at + 1, event: e})
 	w.appended.Store(at)
-	return at, w.produce(w.route(e.Customer), e)
+	if err := w.produce(w.route(e.Customer), e); err != nil {
+		return at, err
+	}
+	return at, w.beat(at)
 }
 
 // outlive lets time go on in a guarded world, some days beyond what was waited for: the watermark follows what is heard, and

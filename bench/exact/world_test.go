@@ -152,7 +152,7 @@ func newWorld(ctx context.Context, seed uint64) (*world, error) {
 	if w.rekeyed = w.chance.IntN(6) == 0; w.rekeyed {
 		w.history.End++ // no event's instant: a clock that has come there has come past all events
 	}
-	if w.wall && !w.rekeyed && !w.history.Late && w.chance.IntN(2) == 0 {
+	if w.wall && !w.history.Late && w.chance.IntN(2) == 0 {
 		w.guard = newGuard(w)
 	}
 	w.speed = max((w.history.End-w.begin)/playFor.Milliseconds(), 1)
@@ -196,12 +196,12 @@ func (w *world) build() error {
 		w.channels = append(w.channels, channel{topic, int32(p)})
 	}
 	switch {
-	case w.guard != nil:
-		w.options.Stall = w.guard.options()
 	case w.rekeyed:
 		w.options.Topic, w.options.Rekeyed = events, true
 		w.options = w.options.WithDefaults()
 		w.scatter()
+	case w.guard != nil:
+		w.options.Stall = w.guard.options()
 	}
 	for _, o := range append([]kafka.Options{w.options}, w.stages...) {
 		n := int32(w.partitions)
@@ -259,7 +259,7 @@ func (w *world) newJob() (*pipeline.Job, error) {
 	s := h.Setting()
 	j, err := pipeline.NewJob(pipeline.Options{
 		Operators: operators.All(), Lifecycles: oracle.Lifecycles(), Artefact: s.Artefact, Calendar: pipeline.NewCalendar(s.Zone),
-		Rates: rates, Lateness: h.Lateness, Skew: skew, WallClock: w.wall, Days: true, Rekeyed: w.rekeyed, Held: w.guard != nil,
+		Rates: rates, Lateness: h.Lateness, Skew: skew, WallClock: w.wall, Days: true, Rekeyed: w.rekeyed, Held: w.guard != nil && !w.rekeyed,
 	})
 	if err == nil {
 		jobs.Store(key, j)
