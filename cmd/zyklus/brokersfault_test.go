@@ -13,6 +13,7 @@ import (
 // leaders move with their brokers alive, the leader of the input and of the changelog, the group's coordinator and a
 // transaction's coordinator are killed, and a broker hangs. The process goes on through all of it.
 func TestBrokersFail(t *testing.T) {
+	t.Parallel()
 	broker := startRealBrokers(t)
 	r, admin := newRigOn(t, broker, func(c *simulator.Config) {
 		c.Start = c.Start.AddDate(-8, 0, 0) // what lasts long must not reach the present

@@ -207,6 +207,7 @@ func TestSignals(t *testing.T) {
 
 // TestDemoKilled kills the demo and starts it again on the same data.
 func TestDemoKilled(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("runs real processes")
 	}

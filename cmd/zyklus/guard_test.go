@@ -110,6 +110,7 @@ func stallAlerts(t *testing.T, broker string, d deployment) string {
 // TestStalledSourceBehindRekeying: of two sources that are re-keyed the one with the orders falls silent, and the other
 // goes on. What is due by the silence of customers waits, until the orders are there that they placed meanwhile.
 func TestStalledSourceBehindRekeying(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("runs real processes")
 	}

@@ -64,6 +64,7 @@ func killedInRestoreAndRevoke(t *testing.T, broker *part) {
 // TestKilledInAWaveOfDeadlines lets a year pass at once, so that the deadlines of some thousands of customers are due
 // together, and kills the pipeline while it works them off.
 func TestKilledInAWaveOfDeadlines(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, longAgo, func(c *simulator.Config) {
 		c.Customers, c.Arrivals.Span, c.Shares.TooLate = 4000, 300*24*time.Hour, 0
 	})
@@ -113,6 +114,7 @@ func TestKilledInAWaveOfDeadlines(t *testing.T) {
 
 // TestKilledWhileClickHouseIsSlow kills the pipeline while its inserts are held up half way and while ClickHouse is away.
 func TestKilledWhileClickHouseIsSlow(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, longAgo)
 	d := r.deploy("slow")
 	v := openValve(t, r.engine)

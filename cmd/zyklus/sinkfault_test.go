@@ -109,8 +109,10 @@ func (l *ledgerOfCheckpoints) goesOn(p *process, missing, when string) {
 // pages of whatever stands in between. Each happens once to each table, whatever was in the insert; rows that withdraw
 // others are among them.
 func TestInsertFaults(t *testing.T) {
+	t.Parallel()
 	for _, compression := range []string{"none", "lz4"} {
 		t.Run(compression, func(t *testing.T) {
+			t.Parallel()
 			r := newRig(t, outOfOrder)
 			d, f := r.behind("faults_" + compression)
 			p := r.run(d, "ZYKLUS_CLICKHOUSE_INSERT_TIMEOUT=1s", "ZYKLUS_CLICKHOUSE_COMPRESSION="+compression)
@@ -153,6 +155,7 @@ const sessionDays = 400
 // refuses connections. Meanwhile a second instance is killed: the first one takes its partitions over and goes on with
 // them, too.
 func TestClickHouseSilent(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, longAgo, func(c *simulator.Config) { c.Arrivals.Span = 18 * 365 * 24 * time.Hour })
 	d, f := r.behind("silent")
 	checkpoints := r.checkpointsOf(d)
@@ -198,6 +201,7 @@ func TestClickHouseSilent(t *testing.T) {
 // TestReplicaLags lets a replica that is behind answer the question for the version that is stored, through restarts: no
 // state is refused for it, and nothing is lost. What is newer than the state is still refused.
 func TestReplicaLags(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	d, f := r.behind("lags")
 	asked, question := 0, "SELECT max(version) FROM `lags`.`checkpoints` WHERE "
@@ -234,6 +238,7 @@ func TestReplicaLags(t *testing.T) {
 
 // TestTooManyParts provokes what a server says when merges are behind.
 func TestTooManyParts(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	d := r.deploy("parts")
 	checkpoints := r.checkpointsOf(d)
@@ -254,6 +259,7 @@ func TestTooManyParts(t *testing.T) {
 
 // TestSchemaChanges: a database that is older than the binary, at its start and under its feet, and one that is newer.
 func TestSchemaChanges(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	d, _ := r.behind("schema")
 	checkpoints := r.checkpointsOf(d)

@@ -75,6 +75,7 @@ func TestNobodyAnswers(t *testing.T) {
 // TestStartWithoutClickHouse starts pipelines while ClickHouse is away, each after the one before it was killed or stopped:
 // timers, checkpoints and outputs go on, and no row is missing in the end. The last one finds the brokers away, too.
 func TestStartWithoutClickHouse(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, longAgo)
 	d := r.deploy("without")
 	checkpoints := r.checkpointsOf(d)
@@ -111,6 +112,7 @@ func TestStartWithoutClickHouse(t *testing.T) {
 // TestStartBeforeMistake starts pipelines while ClickHouse is away, which comes back as one that nothing may be written to:
 // they end with the line that a start gives today, and no row is written.
 func TestStartBeforeMistake(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, longAgo)
 	d, f := r.behind("mistaken")
 	checkpoints := r.checkpointsOf(d)

@@ -269,6 +269,7 @@ func (r *rig) tamperUnstamped(t *testing.T, d deployment, as []string) {
 
 // TestVerifyTellsNothing: while ClickHouse is behind with all customers, that is not called agreement.
 func TestVerifyTellsNothing(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("runs real processes")
 	}

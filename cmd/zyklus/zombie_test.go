@@ -138,6 +138,7 @@ func (z *zombie) takesPart(t *testing.T) {
 // still the deadlines of its customers pass, and nothing new comes: woken, it has timers to fire, rows to send, and no
 // record to read. All of that is its heir's, which has done it.
 func TestZombieWithDueTimers(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("runs real processes")
 	}
