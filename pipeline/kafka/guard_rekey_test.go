@@ -11,7 +11,8 @@ import (
 	"zyklus/pipeline"
 )
 
-// stageTask is a Rekeyer whose checkpoints are in the way of each other, or that makes none: it loses what it does.
+// stageTask is a Rekeyer that makes a checkpoint after each event, or none if it works in vain: then its process loses all that
+// it did, as one would whose transactions fail.
 type stageTask struct {
 	*pipeline.Rekeyer
 	events *int
