@@ -45,8 +45,7 @@ type attempt struct {
 	sample   smallest        // as in a note
 	bounds   *bounds         // newest
 	judged   []judgement     // as of the last checkpoint of the owner before; of partition 0 alone
-	others   []int64         // as in the bounds that this partition has been read past
-	passed   int64           // when those were made
+	past     *bounds         // newest that this partition has been read past
 	told     map[uint64]bool // alerts that are in a committed transaction of this attempt, by id
 
 	pending int64 // of Runner.pending, those of this attempt

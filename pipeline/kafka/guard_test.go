@@ -95,6 +95,23 @@ func (s *stallLab) awaitHold(what string, order int64) {
 	})
 }
 
+// awaitNote waits until a partition has told the group something.
+func (s *stallLab) awaitNote(what string, is func(partition int32, n *note) bool) {
+	s.t.Helper()
+	eventually(s.t, what, func() error {
+		offsets, err := s.admin().FetchOffsets(s.t.Context(), s.o.Group)
+		if err != nil {
+			return err
+		}
+		for p, o := range offsets[s.o.Topic] {
+			if n, ok := parseNote(o.Metadata); ok && is(p, &n) {
+				return nil
+			}
+		}
+		return fmt.Errorf("no note of it")
+	})
+}
+
 // alerts returns the outputs so far as type and id.
 func (l *lab) alerts() (list []cloudEvent) {
 	l.t.Helper()
@@ -151,18 +168,7 @@ func TestStalledSource(t *testing.T) {
 	s.start("c")
 	back := s.now.Load()
 	s.to(1, "order-2")
-	eventually(t, "the source is seen to be back", func() error {
-		offsets, err := s.admin().FetchOffsets(t.Context(), "g")
-		if err != nil {
-			return err
-		}
-		for _, p := range offsets["events"] {
-			if n, ok := parseNote(p.Metadata); ok && len(n.last) == 1 && n.last[0] == back {
-				return nil
-			}
-		}
-		return fmt.Errorf("no note of it")
-	})
+	s.awaitNote("the source is seen to be back", func(_ int32, n *note) bool { return len(n.last) == 1 && n.last[0] == back })
 	for range 3 { // the first judgement may have been under way
 		s.awaitHold("time stands still until what was held back has had time to come", began)
 	}

@@ -36,8 +36,8 @@ func (a *attempt) notice(e *pipeline.Event, believable int64) {
 // hearOthers lets what all partitions have heard move time in this one, once it has been read up to when that was known:
 // what others heard after a silence may be later than what this one has yet to read of that silence.
 func (a *attempt) hearOthers() {
-	if a.bounds != nil && a.reached >= a.bounds.at && (a.passed != a.bounds.at || !slices.Equal(a.others, a.bounds.last)) {
-		a.others, a.passed = a.bounds.last, a.bounds.at
+	if a.bounds != nil && a.reached >= a.bounds.at && a.past != a.bounds {
+		a.past = a.bounds
 		a.hold()
 	}
 }
@@ -64,12 +64,12 @@ func (a *attempt) lastHeard(i int) int64 {
 	if a.bounds.stalled[i] {
 		return a.bounds.last[i]
 	}
-	if over := a.bounds.judged[i].over; over != 0 && a.passed != a.bounds.at && a.task.Stats().Watermark <= over {
+	if over := a.bounds.judged[i].over; over != 0 && a.past != a.bounds && a.task.Stats().Watermark <= over {
 		return over
 	}
 	last := a.last[i]
-	if a.others != nil {
-		last = max(last, a.others[i])
+	if a.past != nil {
+		last = max(last, a.past.last[i])
 	}
 	return cmp.Or(last, a.bounds.last[i])
 }
